@@ -1,0 +1,62 @@
+"""Where images rest: content-addressed, written once, through fsspec (a local folder, S3, ...)."""
+
+import asyncio
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+
+class Blobs:
+    """A content-addressed image store under `url`; every call is safe to repeat."""
+
+    def __init__(self, url: str) -> None:
+        self._files, self._root = fsspec.core.url_to_fs(url)
+
+    async def put(self, content: bytes) -> str:
+        """Store `content` so that it survives a crash, and return its SHA-256."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        await asyncio.to_thread(self._put, self._path(sha256), content)
+        return sha256
+
+    async def get(self, sha256: str) -> bytes:
+        """The content stored under `sha256`; raises FileNotFoundError if there is none."""
+        return await asyncio.to_thread(self._get, sha256)
+
+    def _get(self, sha256: str) -> bytes:
+        content: bytes = self._files.cat_file(self._path(sha256))
+        return content
+
+    def _path(self, sha256: str) -> str:
+        return f"{self._root}/{sha256[:2]}/{sha256}"
+
+    def _put(self, path: str, content: bytes) -> None:
+        if isinstance(self._files, LocalFileSystem):
+            _write_durably(Path(path), content)
+        elif not self._files.exists(path):
+            self._files.pipe_file(path, content)
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    """Write whole or not at all: a temporary file, synced, then renamed into place, and the folder synced."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).rename(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

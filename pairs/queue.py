@@ -1,0 +1,314 @@
+"""Where jobs and candidates wait: Redis streams with consumer groups, changed only by the named scripts in `lua/`.
+
+Delivery is at least once. An entry belongs to the consumer that took it until it is settled (`forward`, `finish`,
+`fail`) or until that consumer is silent for a lease; then another takes it over. Settling twice does nothing, and
+every write downstream is keyed by pair id, so in effect each pair passes exactly once.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.resources import files
+from typing import Any, Generic, Literal, Self, TypeVar
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.commands.core import AsyncScript
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from pairs.errors import IdempotencyConflict, QueueFull, QueueUnavailable
+from pairs.model import Candidate, Job, Pair, PairId, Status
+from pairs.settings import Settings
+
+GROUP = "workers"
+_SCRIPTS = ("admit", "mark", "forward", "finish", "fail", "requeue")
+_AWAY = (RedisConnectionError, RedisTimeoutError, OSError)
+
+Payload = TypeVar("Payload", Job, Candidate)
+
+
+class Stage(StrEnum):
+    """A stream and what its workers do: `jobs` are generated, `candidates` are verified."""
+
+    JOBS = "jobs"
+    CANDIDATES = "candidates"
+
+
+_WAITING = {Stage.JOBS: Status.QUEUED, Stage.CANDIDATES: Status.VERIFYING}
+_TAKEN = {Stage.JOBS: Status.GENERATING, Stage.CANDIDATES: Status.VERIFYING}
+
+
+@dataclass(frozen=True)
+class Delivery(Generic[Payload]):
+    """An entry that this consumer holds until it settles it."""
+
+    stage: Stage
+    entry: str
+    pair_id: PairId
+    payload: Payload
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """A client's key for a request, and the fingerprint of the request it stands for."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    entry: str
+    pair_id: PairId
+    stage: Stage
+    reason: str
+    attempts: int
+    payload: str
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How many entries each stream holds: waiting and taken together for the stages, and the dead letters."""
+
+    jobs: int
+    candidates: int
+    dead: int
+
+
+class Queue:
+    """The queue of one namespace. Every call raises QueueUnavailable while Redis is away."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self.redis: Any = redis  # redis-py types every reply for bytes and str alike
+        self._settings = settings
+        self._prefix = f"{{{settings.namespace}}}:"  # one hash slot: the scripts touch several keys
+        folder = files("pairs") / "lua"
+        self._scripts: dict[str, AsyncScript] = {
+            name: redis.register_script((folder / f"{name}.lua").read_text()) for name in _SCRIPTS
+        }
+
+    @classmethod
+    async def connect(cls, settings: Settings) -> Self:
+        """Connect to Redis and make the consumer groups; raises QueueUnavailable when it does not answer."""
+        redis = Redis.from_url(
+            settings.redis_url,
+            decode_responses=True,
+            socket_connect_timeout=5,
+            socket_timeout=30,
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
+        )
+        queue = cls(redis, settings)
+        await queue.prepare()
+        return queue
+
+    async def prepare(self) -> None:
+        """Make the streams and their consumer group, if they are not there."""
+        async with self._guard():
+            for stage in Stage:
+                try:
+                    await self.redis.xgroup_create(self._key(stage), GROUP, id="0", mkstream=True)
+                except ResponseError as error:
+                    if "BUSYGROUP" not in str(error):
+                        raise
+
+    async def close(self) -> None:
+        await self.redis.aclose()
+
+    async def ping(self) -> None:
+        async with self._guard():
+            await self.redis.ping()
+
+    async def admit(self, jobs: Sequence[Job], idempotency: Idempotency | None = None) -> list[PairId]:
+        """Accept all of `jobs` or none, in one step that survives a crash; returns their ids.
+
+        A request repeated under its idempotency key gets the ids of the first time. Raises QueueFull past
+        `max_in_flight`, IdempotencyConflict when the key stands for another request.
+        """
+        keys = [self._key(Stage.JOBS), self._key(Stage.CANDIDATES)]
+        if idempotency is not None:
+            keys.append(self._key(f"idempotency:{idempotency.key}"))
+        fingerprint = idempotency.fingerprint if idempotency else ""
+        arguments: list[Any] = [self._settings.max_in_flight, fingerprint, self._settings.idempotency_ttl_s]
+        arguments.append(self._in_flight_key(PairId("")))
+        for job in jobs:
+            arguments += [job.id, job.model_dump_json()]
+        outcome, *ids = await self._call("admit", keys, arguments)
+        match outcome:
+            case "full":
+                raise QueueFull(f"{self._settings.max_in_flight} pairs are in flight already; try again later.")
+            case "conflict":
+                raise IdempotencyConflict("This Idempotency-Key was used for another request; use a new one.")
+            case "replay":
+                return [PairId(pair_id) for pair_id in ids]
+        return [job.id for job in jobs]
+
+    async def take_jobs(self, consumer: str, count: int, block_s: float) -> list[Delivery[Job]]:
+        """At most `count` jobs for `consumer`, waiting at most `block_s` for the first."""
+        return await self._take(Stage.JOBS, Job, consumer, count, block_s)
+
+    async def take_candidates(self, consumer: str, count: int, block_s: float) -> list[Delivery[Candidate]]:
+        """At most `count` candidates for `consumer`, waiting at most `block_s` for the first."""
+        return await self._take(Stage.CANDIDATES, Candidate, consumer, count, block_s)
+
+    async def forward(self, delivery: Delivery[Job], candidate: Candidate) -> bool:
+        """Acknowledge the job and add its candidate, in one step; False where another delivery was first."""
+        keys = [self._key(Stage.JOBS), self._key(Stage.CANDIDATES), self._in_flight_key(delivery.pair_id)]
+        arguments = [GROUP, delivery.entry, delivery.pair_id, candidate.model_dump_json()]
+        return bool(await self._call("forward", keys, arguments))
+
+    async def finish(self, delivery: Delivery[Candidate]) -> bool:
+        """Acknowledge a candidate whose pair rests in the store, and tell the waiters."""
+        keys = [self._key(Stage.CANDIDATES), self._in_flight_key(delivery.pair_id), self.doorbell]
+        return bool(await self._call("finish", keys, [GROUP, delivery.entry, delivery.pair_id]))
+
+    async def fail(
+        self, delivery: Delivery[Job] | Delivery[Candidate], reason: str, *, may_retry: bool
+    ) -> Literal["retry", "dead", "gone"]:
+        """Give an entry back for another attempt, or to the dead letters when it has had its attempts."""
+        return await self._fail(
+            delivery.stage, delivery.entry, delivery.pair_id, delivery.payload.model_dump_json(), reason, may_retry
+        )
+
+    async def renew(self, consumer: str, deliveries: Iterable[Delivery[Job] | Delivery[Candidate]]) -> None:
+        """Start the lease of entries in work anew, so that no other consumer takes them over."""
+        by_stage: dict[Stage, list[str]] = {}
+        for delivery in deliveries:
+            by_stage.setdefault(delivery.stage, []).append(delivery.entry)
+        async with self._guard():
+            for stage, entries in by_stage.items():
+                await self.redis.xclaim(self._key(stage), GROUP, consumer, 0, entries, justid=True)
+
+    async def in_flight(self, pair_ids: Sequence[PairId]) -> dict[PairId, Pair]:
+        """The pairs among `pair_ids` that are accepted and not in the store: queued ... verifying, or failed."""
+        async with self._guard(), self.redis.pipeline(transaction=False) as pipeline:
+            for pair_id in pair_ids:
+                pipeline.hgetall(self._in_flight_key(pair_id))
+            states = await pipeline.execute()
+        return {
+            pair_id: Pair.of_job(
+                Job.model_validate_json(state["job"]),
+                Status(state["status"]),
+                state.get("reason") if state["status"] == Status.FAILED else None,
+            )
+            for pair_id, state in zip(pair_ids, states, strict=True)
+            if "job" in state
+        }
+
+    async def depth(self) -> Depth:
+        async with self._guard(), self.redis.pipeline(transaction=False) as pipeline:
+            for name in (Stage.JOBS, Stage.CANDIDATES, "dead"):
+                pipeline.xlen(self._key(name))
+            return Depth(*await pipeline.execute())
+
+    async def dead_letters(self) -> AsyncIterator[DeadLetter]:
+        """The dead letters, oldest first."""
+        start = "-"
+        while True:
+            async with self._guard():
+                entries = await self.redis.xrange(self._key("dead"), min=start, count=100)
+            for entry, fields in entries:
+                yield DeadLetter(
+                    entry,
+                    PairId(fields["id"]),
+                    Stage(fields["stage"]),
+                    fields["reason"],
+                    int(fields["attempts"]),
+                    fields["payload"],
+                )
+            if not entries:
+                return
+            start = f"({entries[-1][0]}"
+
+    async def requeue(self, letter: DeadLetter) -> bool:
+        """Give a dead letter its attempts anew; False where it is no longer there."""
+        keys = [self._key("dead"), self._key(letter.stage), self._in_flight_key(letter.pair_id)]
+        arguments = [letter.entry, letter.pair_id, letter.payload, _WAITING[letter.stage]]
+        return bool(await self._call("requeue", keys, arguments))
+
+    @property
+    def doorbell(self) -> str:
+        """The channel on which the ids of settled pairs are published."""
+        return self._key("doorbell")
+
+    async def _take(
+        self, stage: Stage, kind: type[Payload], consumer: str, count: int, block_s: float
+    ) -> list[Delivery[Payload]]:
+        async with self._guard():
+            entries = await self._take_over(stage, consumer, count)
+            if not entries:
+                block_ms = max(1, int(block_s * 1000))
+                reply = await self.redis.xreadgroup(GROUP, consumer, {self._key(stage): ">"}, count, block_ms)
+                entries = _entries(reply)
+            taken = [
+                Delivery(stage, entry, PairId(fields["id"]), kind.model_validate_json(fields["payload"]))
+                for entry, fields in entries
+            ]
+        if taken:
+            await self._call("mark", [self._in_flight_key(one.pair_id) for one in taken], [_TAKEN[stage]])
+        return taken
+
+    async def _take_over(self, stage: Stage, consumer: str, count: int) -> list[tuple[str, dict[str, str]]]:
+        """Entries of consumers that fell silent; one that keeps killing its workers goes to the dead letters."""
+        lease_ms = int(self._settings.lease_s * 1000)
+        key = self._key(stage)
+        silent = await self.redis.xpending_range(key, GROUP, "-", "+", count, idle=lease_ms)
+        if not silent:
+            return []
+        claimed = await self.redis.xclaim(key, GROUP, consumer, lease_ms, [one["message_id"] for one in silent])
+        deliveries = {one["message_id"]: one["times_delivered"] for one in silent}
+        alive = []
+        for entry, fields in claimed:
+            if not fields:
+                continue
+            if deliveries[entry] > self._settings.max_attempts:
+                reason = f"its worker died {deliveries[entry]} times while it was in work"
+                await self._fail(stage, entry, PairId(fields["id"]), fields["payload"], reason, may_retry=False)
+            else:
+                alive.append((entry, fields))
+        return alive
+
+    async def _fail(
+        self, stage: Stage, entry: str, pair_id: PairId, payload: str, reason: str, may_retry: bool
+    ) -> Literal["retry", "dead", "gone"]:
+        keys = [self._key(stage), self._in_flight_key(pair_id), self._key("dead"), self.doorbell]
+        most = self._settings.max_attempts if may_retry else 0
+        arguments = [GROUP, entry, pair_id, payload, stage, reason, most, _WAITING[stage]]
+        outcome, _ = await self._call("fail", keys, arguments)
+        result: Literal["retry", "dead", "gone"] = outcome
+        return result
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}{name}"
+
+    def _in_flight_key(self, pair_id: PairId) -> str:
+        return self._key(f"pair:{pair_id}")
+
+    async def _call(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        async with self._guard():
+            return await self._scripts[script](keys=keys, args=arguments)
+
+    @asynccontextmanager
+    async def _guard(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except _AWAY as error:
+            raise QueueUnavailable("The queue cannot be reached just now; try again shortly.") from error
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            await self.prepare()  # the streams were flushed: nothing is left to lose, so begin anew
+            raise QueueUnavailable("The queue was emptied under this request; try again.") from error
+
+
+def _entries(reply: Any) -> list[tuple[str, dict[str, str]]]:
+    """The entries of an XREADGROUP over one stream; RESP2 answers with lists, RESP3 with a dict."""
+    streams = reply.items() if isinstance(reply, dict) else (reply or [])
+    return [(entry, fields) for _, entries in streams for entry, fields in _flatten(entries)]
+
+
+def _flatten(entries: Any) -> list[tuple[str, dict[str, str]]]:
+    return [entry for part in entries for entry in (part if isinstance(part, list) else [part])]

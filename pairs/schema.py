@@ -1,0 +1,31 @@
+"""The store's one table, the same on SQLite and PostgreSQL: what is filtered on or grouped by has a column."""
+
+from sqlalchemy import JSON, Column, DateTime, Float, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+pairs = Table(
+    "pairs",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("decision", String(16), nullable=False),
+    Column("verdict", String(16), nullable=False),  # the review if there is one, else what the decision means
+    Column("reason", String(64)),
+    Column("margin", Float),
+    Column("method", String(16), nullable=False),
+    Column("ratio", Float),
+    Column("seed", String(20), nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("image_sha256", String(64), nullable=False),
+    Column("policy_model", Text, nullable=False),
+    Column("policy_adapter", Text),
+    Column("verifier_model", Text, nullable=False),
+    Column("verifier_scorer", String(32), nullable=False),
+    Column("total_s", Float, nullable=False),
+    Column("schema_version", Integer, nullable=False, default=1),
+    Column("pair", JSON, nullable=False),  # the whole pair, as `pairs.model.Pair` writes itself
+    Index("pairs_by_verdict", "verdict", "id"),
+    Index("pairs_by_policy", "policy_model", "policy_adapter", "id"),
+    Index("pairs_by_time", "created_at"),
+)
