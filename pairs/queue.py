@@ -264,7 +264,7 @@ class Queue:
         for entry, fields in claimed:
             if not fields:
                 continue
-            if deliveries[entry] > self._settings.max_attempts:
+            if deliveries[entry] >= self._settings.max_attempts:
                 reason = f"its worker died {deliveries[entry]} times while it was in work"
                 await self._fail(stage, entry, PairId(fields["id"]), fields["payload"], reason, may_retry=False)
             else:

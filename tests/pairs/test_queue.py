@@ -1,0 +1,126 @@
+"""The queue on a real Valkey: what is accepted is delivered until it is settled, and settled once."""
+
+import asyncio
+
+import pytest
+
+from pairs.errors import IdempotencyConflict, QueueFull, QueueUnavailable
+from pairs.model import Status
+from pairs.queue import Idempotency, Queue
+from tests.conftest import MakeSettings
+from tests.examples import a_candidate, a_job
+
+
+async def test_a_job_goes_through_both_stages_and_leaves_nothing(queue: Queue) -> None:
+    job = a_job()
+    await queue.admit([job])
+    assert (await queue.in_flight([job.id]))[job.id].status is Status.QUEUED
+    [delivery] = await queue.take_jobs("pairer", 8, 0.1)
+    assert delivery.payload == job
+    assert (await queue.in_flight([job.id]))[job.id].status is Status.GENERATING
+    candidate = a_candidate(job)
+    assert await queue.forward(delivery, candidate)
+    assert (await queue.in_flight([job.id]))[job.id].status is Status.VERIFYING
+    [verifying] = await queue.take_candidates("verifier", 8, 0.1)
+    assert verifying.payload == candidate
+    assert await queue.finish(verifying)
+    assert await queue.in_flight([job.id]) == {}
+    depth = await queue.depth()
+    assert (depth.jobs, depth.candidates, depth.dead) == (0, 0, 0)
+
+
+async def test_settling_an_entry_twice_does_nothing(queue: Queue) -> None:
+    job = a_job()
+    await queue.admit([job])
+    [delivery] = await queue.take_jobs("a", 1, 0.1)
+    assert await queue.forward(delivery, a_candidate(job))
+    assert not await queue.forward(delivery, a_candidate(job))
+    assert await queue.fail(delivery, "late", may_retry=True) == "gone"
+    assert (await queue.depth()).candidates == 1
+
+
+async def test_an_entry_of_a_silent_worker_goes_to_another(make_settings: MakeSettings) -> None:
+    queue = await Queue.connect(make_settings(lease_s=0.1))
+    await queue.admit([a_job()])
+    [first] = await queue.take_jobs("killed", 1, 0.1)
+    assert await queue.take_jobs("other", 1, 0.01) == []
+    await asyncio.sleep(0.15)
+    [second] = await queue.take_jobs("other", 1, 0.1)
+    assert second.entry == first.entry
+    await queue.close()
+
+
+async def test_a_renewed_lease_keeps_an_entry(make_settings: MakeSettings) -> None:
+    queue = await Queue.connect(make_settings(lease_s=0.4))
+    await queue.admit([a_job()])
+    [delivery] = await queue.take_jobs("slow", 1, 0.1)
+    for _ in range(4):
+        await asyncio.sleep(0.15)
+        await queue.renew("slow", [delivery])
+    assert await queue.take_jobs("other", 1, 0.01) == []
+    await queue.close()
+
+
+async def test_an_entry_that_kills_its_workers_goes_to_the_dead_letters(make_settings: MakeSettings) -> None:
+    queue = await Queue.connect(make_settings(lease_s=0.05, max_attempts=2))
+    job = a_job()
+    await queue.admit([job])
+    for worker in range(2):
+        assert len(await queue.take_jobs(f"dies-{worker}", 1, 0.1)) == 1
+        await asyncio.sleep(0.1)
+    assert await queue.take_jobs("next", 1, 0.01) == []
+    [letter] = [letter async for letter in queue.dead_letters()]
+    assert (letter.pair_id, letter.stage) == (job.id, "jobs")
+    assert "died 2 times" in letter.reason
+    await queue.close()
+
+
+async def test_a_failing_job_has_its_attempts_then_rests_among_the_dead_letters(make_settings: MakeSettings) -> None:
+    queue = await Queue.connect(make_settings(max_attempts=3))
+    job = a_job()
+    await queue.admit([job])
+    outcomes = []
+    for _ in range(3):
+        [delivery] = await queue.take_jobs("pairer", 1, 0.1)
+        outcomes.append(await queue.fail(delivery, "twins differ", may_retry=True))
+    assert outcomes == ["retry", "retry", "dead"]
+    failed = (await queue.in_flight([job.id]))[job.id]
+    assert (failed.status, failed.reason) == (Status.FAILED, "twins differ")
+    [letter] = [letter async for letter in queue.dead_letters()]
+    assert await queue.requeue(letter)
+    assert not await queue.requeue(letter)
+    [again] = await queue.take_jobs("pairer", 1, 0.1)
+    assert again.payload == job
+    assert await queue.fail(again, "once more", may_retry=True) == "retry"
+    await queue.close()
+
+
+async def test_past_the_bound_nothing_of_a_request_is_accepted(make_settings: MakeSettings) -> None:
+    queue = await Queue.connect(make_settings(max_in_flight=3))
+    await queue.admit([a_job(), a_job()])
+    with pytest.raises(QueueFull):
+        await queue.admit([a_job(), a_job()])
+    assert (await queue.depth()).jobs == 2
+    await queue.admit([a_job()])
+    await queue.close()
+
+
+async def test_an_idempotency_key_stands_for_one_request(queue: Queue) -> None:
+    key = Idempotency("k", "fingerprint")
+    ids = await queue.admit([a_job(), a_job()], key)
+    assert await queue.admit([a_job(), a_job()], key) == ids
+    assert (await queue.depth()).jobs == 2
+    with pytest.raises(IdempotencyConflict):
+        await queue.admit([a_job()], Idempotency("k", "another"))
+
+
+async def test_many_clients_with_one_key_are_accepted_once(queue: Queue) -> None:
+    key = Idempotency("k", "f")
+    answers = await asyncio.gather(*(queue.admit([a_job()], key) for _ in range(20)))
+    assert len({tuple(ids) for ids in answers}) == 1
+    assert (await queue.depth()).jobs == 1
+
+
+async def test_a_queue_that_is_away_is_said_so(make_settings: MakeSettings) -> None:
+    with pytest.raises(QueueUnavailable):
+        await Queue.connect(make_settings(redis_url="redis://127.0.0.1:1/0"))
