@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two spinning thread pools on tw
 from pairs.queue import Queue
 from pairs.settings import Settings, load_settings
 from pairs.store import Store
+from tests.processes import running_part
 
 MakeSettings = Callable[..., Settings]
 
@@ -89,6 +90,16 @@ def make_settings(valkey_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.fixture
 def settings(make_settings: MakeSettings) -> Settings:
     return make_settings()
+
+
+@pytest.fixture(scope="session")
+def mllm_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real vLLM with paired decoding on the demo world's model, as `judgefree up` starts it."""
+    port, folder = free_port(), tmp_path_factory.mktemp("mllm")
+    environment = {"JUDGEFREE_MLLM_PORT": str(port), "JUDGEFREE_DATA_DIR": str(folder)}
+    url = f"http://127.0.0.1:{port}"
+    with running_part("workers.mllm", [], environment, f"{url}/health", folder / "mllm.log", timeout_s=240):
+        yield url
 
 
 @pytest.fixture
