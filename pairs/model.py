@@ -13,6 +13,12 @@ RATIO_MIN, RATIO_MAX = -2.0, 2.0
 
 Ratio = Annotated[float, Field(ge=RATIO_MIN, le=RATIO_MAX, allow_inf_nan=False)]
 
+MaxTokens = Annotated[int, Field(ge=1, le=32_768)]
+Temperature = Annotated[float, Field(ge=0, le=2)]
+TopP = Annotated[float, Field(gt=0, le=1)]
+TopK = Annotated[int, Field(ge=0, le=1_000_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
 
 class Method(StrEnum):
     """How hallucination is injected (METHOD: `blend` mixes logits, the others change the request)."""
@@ -80,10 +86,10 @@ class Hallucination(Value):
 class Sampling(Value):
     """How both answers are sampled; the names and meanings are those of the OpenAI API and vLLM (top_k 0: all)."""
 
-    max_tokens: Annotated[int, Field(ge=1, le=32_768)]
-    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    top_k: Annotated[int, Field(ge=0)] = 0
+    max_tokens: MaxTokens
+    temperature: Temperature = 0.0
+    top_p: TopP = 1.0
+    top_k: TopK = 0
 
 
 class Policy(Value):
@@ -106,7 +112,7 @@ class Job(Value):
     prompt: str
     hallucination: Hallucination
     sampling: Sampling
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    seed: Seed
     created_at: datetime
 
 

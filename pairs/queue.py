@@ -12,6 +12,7 @@ from enum import StrEnum
 from importlib.resources import files
 from typing import Any, Generic, Literal, Self, TypeVar
 
+from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
@@ -25,7 +26,7 @@ from pairs.model import Candidate, Job, Pair, PairId, Status
 from pairs.settings import Settings
 
 GROUP = "workers"
-_SCRIPTS = ("admit", "mark", "forward", "finish", "fail", "requeue")
+_SCRIPTS = ("admit", "mark", "forward", "finish", "fail", "release", "requeue")
 _AWAY = (RedisConnectionError, RedisTimeoutError, OSError)
 
 Payload = TypeVar("Payload", Job, Candidate)
@@ -173,6 +174,21 @@ class Queue:
             delivery.stage, delivery.entry, delivery.pair_id, delivery.payload.model_dump_json(), reason, may_retry
         )
 
+    async def release(self, delivery: Delivery[Job] | Delivery[Candidate]) -> Literal["released", "dead", "gone"]:
+        """Give an entry back without using up an attempt: its worker ends, or what the worker needs went away.
+
+        An entry that is given back more than `max_releases` times is taken for the cause, and goes to the dead letters.
+        """
+        keys = [self._key(delivery.stage), self._in_flight_key(delivery.pair_id)]
+        payload = delivery.payload.model_dump_json()
+        arguments = [GROUP, delivery.entry, delivery.pair_id, payload, _WAITING[delivery.stage]]
+        outcome = await self._call("release", keys, [*arguments, self._settings.max_releases])
+        if outcome == "worn":
+            reason = f"given back {self._settings.max_releases} times: what it needs went away each time it was in work"
+            return "dead" if await self.fail(delivery, reason, may_retry=False) == "dead" else "gone"
+        result: Literal["released", "gone"] = outcome
+        return result
+
     async def renew(self, consumer: str, deliveries: Iterable[Delivery[Job] | Delivery[Candidate]]) -> None:
         """Start the lease of entries in work anew, so that no other consumer takes them over."""
         by_stage: dict[Stage, list[str]] = {}
@@ -243,13 +259,24 @@ class Queue:
                 block_ms = max(1, int(block_s * 1000))
                 reply = await self.redis.xreadgroup(GROUP, consumer, {self._key(stage): ">"}, count, block_ms)
                 entries = _entries(reply)
-            taken = [
-                Delivery(stage, entry, PairId(fields["id"]), kind.model_validate_json(fields["payload"]))
-                for entry, fields in entries
-            ]
+        taken = await self._read(stage, kind, entries)
         if taken:
             await self._call("mark", [self._in_flight_key(one.pair_id) for one in taken], [_TAKEN[stage]])
         return taken
+
+    async def _read(
+        self, stage: Stage, kind: type[Payload], entries: Iterable[tuple[str, dict[str, str]]]
+    ) -> list[Delivery[Payload]]:
+        """The entries as deliveries; one that cannot be read goes to the dead letters and does not stop the others."""
+        readable = []
+        for entry, fields in entries:
+            pair_id = PairId(fields["id"])
+            try:
+                readable.append(Delivery(stage, entry, pair_id, kind.model_validate_json(fields["payload"])))
+            except ValidationError:
+                reason = "it cannot be read: another version of judgefree wrote it"
+                await self._fail(stage, entry, pair_id, fields["payload"], reason, may_retry=False)
+        return readable
 
     async def _take_over(self, stage: Stage, consumer: str, count: int) -> list[tuple[str, dict[str, str]]]:
         """Entries of consumers that fell silent; one that keeps killing its workers goes to the dead letters."""

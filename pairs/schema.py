@@ -25,6 +25,7 @@ pairs = Table(
     Column("total_s", Float, nullable=False),
     Column("schema_version", Integer, nullable=False, default=1),
     Column("pair", JSON, nullable=False),  # the whole pair, as `pairs.model.Pair` writes itself
+    Index("pairs_by_decision", "decision", "id"),
     Index("pairs_by_verdict", "verdict", "id"),
     Index("pairs_by_policy", "policy_model", "policy_adapter", "id"),
     Index("pairs_by_time", "created_at"),

@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=1, le=65_535, description="Port that the gateway listens on")
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field((), description="Keys that clients must send; none: open")
     max_image_bytes: int = Field(20 * 2**20, ge=1, description="Largest image file accepted, in bytes")
+    max_request_bytes: int = Field(256 * 2**20, ge=1, description="Largest request accepted, in bytes")
     max_image_pixels: int = Field(50_000_000, ge=1, description="Largest image accepted, in pixels")
     max_image_side: int = Field(1536, ge=16, description="Images are scaled down to this longer side, in pixels")
     max_images: int = Field(64, ge=1, description="Most images in one request")
@@ -84,6 +85,7 @@ class Settings(BaseSettings):
 
     # The queue
     max_attempts: int = Field(3, ge=1, description="Attempts at a stage before a pair goes to the dead letters")
+    max_releases: int = Field(20, ge=1, description="Times a pair is given back unharmed before it counts as the cause")
     lease_s: float = Field(30, gt=0, description="A worker silent for so long loses its entries to another, in seconds")
     idempotency_ttl_s: int = Field(86_400, ge=1, description="How long an idempotency key is remembered, in seconds")
 

@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
+from pairs.clock import new_pair_id
 from pairs.errors import IdempotencyConflict, QueueFull, QueueUnavailable
 from pairs.model import Status
 from pairs.queue import Idempotency, Queue
+from pairs.settings import Settings
 from tests.conftest import MakeSettings
 from tests.examples import a_candidate, a_job
 
@@ -124,3 +126,30 @@ async def test_many_clients_with_one_key_are_accepted_once(queue: Queue) -> None
 async def test_a_queue_that_is_away_is_said_so(make_settings: MakeSettings) -> None:
     with pytest.raises(QueueUnavailable):
         await Queue.connect(make_settings(redis_url="redis://127.0.0.1:1/0"))
+
+
+async def test_a_released_entry_keeps_its_attempts_until_it_looks_like_the_cause(make_settings: MakeSettings) -> None:
+    queue = await Queue.connect(make_settings(max_releases=2, max_attempts=1))
+    job = a_job()
+    await queue.admit([job])
+    for _ in range(2):
+        [delivery] = await queue.take_jobs("a", 1, 0.1)
+        assert await queue.release(delivery) == "released"
+        assert (await queue.in_flight([job.id]))[job.id].status is Status.QUEUED
+        assert await queue.release(delivery) == "gone"
+    [delivery] = await queue.take_jobs("a", 1, 0.1)
+    assert await queue.release(delivery) == "dead"
+    assert (await queue.in_flight([job.id]))[job.id].status is Status.FAILED
+    assert (await queue.depth()).jobs == 0
+    await queue.close()
+
+
+async def test_an_entry_that_cannot_be_read_does_not_stop_the_others(queue: Queue, settings: Settings) -> None:
+    stream = f"{{{settings.namespace}}}:jobs"
+    await queue.redis.xadd(stream, {"id": new_pair_id(), "payload": '{"of": "another version"}'})
+    job = a_job()
+    await queue.admit([job])
+    [delivery] = await queue.take_jobs("a", 8, 0.1)
+    assert delivery.payload == job
+    [letter] = [letter async for letter in queue.dead_letters()]
+    assert "cannot be read" in letter.reason
