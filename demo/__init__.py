@@ -1,0 +1,25 @@
+"""The demo world: rendered scenes with exact ground truth, and a tiny LLaVA and a tiny CLIP trained on them.
+
+Promises: the same seed gives the same scenes; captions parse back to the very objects they name; the shipped weights in
+`demo/weights` hold what their model card says. May import `pairs`; must not know of the service, the workers or the
+trainer. Other rooms run it as a process (`python -m demo --help`) and never import it. Importing this package brings
+no torch; `demo.models` does.
+"""
+
+from demo.captions import DEFAULT_PROMPT, caption, mentioned_objects
+from demo.metrics import CaptionFigures, caption_figures
+from demo.scenes import Scene, SceneObject, draw_scene, pixels_of
+from demo.score import score_pairs
+
+__all__ = [
+    "DEFAULT_PROMPT",
+    "CaptionFigures",
+    "Scene",
+    "SceneObject",
+    "caption",
+    "caption_figures",
+    "draw_scene",
+    "mentioned_objects",
+    "pixels_of",
+    "score_pairs",
+]

@@ -50,6 +50,7 @@ _JOINED = 0.8
 """Share of neighbours in a row that share a sentence."""
 
 _MENTION = re.compile(rf"\b({'|'.join(COLOURS)})\s+({'|'.join(SHAPES)})s?\b", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _WORD = re.compile(r"\w+|[^\w\s]+")
 
 
@@ -61,6 +62,11 @@ def mentioned_objects(text: str) -> tuple[str, ...]:
 def words_of(text: str) -> list[str]:
     """A text's words and its runs of punctuation: what the tokenizers split it into."""
     return _WORD.findall(text)
+
+
+def sentences_of(text: str) -> list[str]:
+    """A text's sentences, split after full stops, question and exclamation marks."""
+    return [sentence for sentence in _SENTENCE_END.split(text.strip()) if sentence]
 
 
 def caption(objects: Sequence[SceneObject], rng: np.random.Generator) -> str:

@@ -43,12 +43,15 @@ _Plane = NDArray[np.float64]
 
 
 def _triangle(x: _Plane, y: _Plane, r: float) -> _Plane:
-    return np.maximum(y - 0.7 * r, (1.7 * np.abs(x) - 0.95 * (y + r)) / 1.95)
+    distance: _Plane = np.maximum(y - 0.7 * r, (1.7 * np.abs(x) - 0.95 * (y + r)) / 1.95)
+    return distance
 
 
 def _cross(x: _Plane, y: _Plane, r: float) -> _Plane:
     upright = np.maximum(np.abs(x) - 0.35 * r, np.abs(y) - r)
-    return np.minimum(upright, np.maximum(np.abs(x) - r, np.abs(y) - 0.35 * r))
+    lying = np.maximum(np.abs(x) - r, np.abs(y) - 0.35 * r)
+    distance: _Plane = np.minimum(upright, lying)
+    return distance
 
 
 # Signed distance in pixels to the outline, negative inside, of a shape of radius r around the origin.
@@ -171,7 +174,8 @@ def pixels_of(scene: Scene) -> Pixels:
         window += coverage * (np.array(COLOURS[thing.colour]) - window)
     noise = np.random.default_rng([scene.seed, _SPLITS[scene.split].number, scene.index, 1])
     canvas += NOISE_SIGMA * noise.standard_normal(canvas.shape)
-    return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
+    picture: Pixels = np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
+    return picture
 
 
 def draw_scenes(split: str, seed: int, indices: Iterable[int]) -> list[Scene]:

@@ -174,7 +174,7 @@ def _batch(plan: Recipe, step: int) -> _Batch:
 def recipe(seed: int, *, fast: bool) -> Recipe:
     if fast:
         return Recipe("mllm", seed, steps=12, batch_size=4, peak_lr=2e-3, checkpoint_every=2)
-    return Recipe("mllm", seed, steps=1000, batch_size=32, peak_lr=2e-3)
+    return Recipe("mllm", seed, steps=650, batch_size=32, peak_lr=2e-3)
 
 
 def train_mllm(

@@ -22,13 +22,16 @@ CHAT_TEMPLATE = (
     "{% if message['role'] == 'assistant' %}"
     "{{ 'ASSISTANT: ' }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for content in message['content'] %}{% if content['type'] == 'text' %}{{ content['text'] }}{% endif %}{% endfor %}"
+    "{% for content in message['content'] %}"
+    "{% if content['type'] == 'text' %}{{ content['text'] }}{% endif %}"
+    "{% endfor %}"
     "{% endif %}{{ '</s>' }}"
     "{% else %}"
     "{{ 'USER: ' }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
     "{% for content in message['content'] %}"
-    "{% if content['type'] == 'image' %}{{ '<image> ' }}{% elif content['type'] == 'text' %}{{ content['text'] }}{% endif %}"
+    "{% if content['type'] == 'image' %}{{ '<image> ' }}"
+    "{% elif content['type'] == 'text' %}{{ content['text'] }}{% endif %}"
     "{% endfor %}"
     "{% endif %}{{ ' ' }}"
     "{% endif %}"
@@ -41,8 +44,15 @@ def language_tokenizer() -> PreTrainedTokenizerFast:
     """The language model's tokenizer: ids 0 to 4 are pad, unk, start, end, image; case matters; decodes to prose."""
     words = [PAD, UNKNOWN, START, END, IMAGE, USER, ASSISTANT, COLON]
     tokenizer = _word_level([*words, *(word for word in vocabulary() if word not in words)])
-    # Joins words by blanks and takes back the blank before a full stop.
-    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.WordPiece(prefix="##", cleanup=True),  # joins words by blanks, but for the one before a full stop
+            decoders.Fuse(),
+            # A streaming decoder sees the answer after its prompt: without this it would begin with a blank.
+            decoders.Replace(f" {COLON}", COLON),
+            decoders.Replace(f"{ASSISTANT}{COLON} ", f"{ASSISTANT}{COLON}"),
+        ]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,

@@ -15,10 +15,10 @@ _declared: list[torch.library.Library] = []
 
 
 def declare_missing_ops() -> None:
-    """Declare the operators on a torch without CUDA, unless some caller already has; call before torchvision imports."""
+    """Declare the operators on a torch without CUDA, unless some caller has; call before torchvision imports."""
     if torch.version.cuda is not None or hasattr(torch.ops.torchvision, "nms"):
         return
-    library = torch.library.Library("torchvision", "FRAGMENT")  # the declarations live as long as this object
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
-        library.define(schema)
-    _declared.append(library)
+        library.define(schema)  # type: ignore[no-untyped-call]
+    _declared.append(library)  # the declarations live as long as this object

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from demo.scenes import CELL_SIDE, GRID_SIDE, IMAGE_SIDE, OBJECT_NAMES, Pixels, Scene, draw_scenes, pixels_of
 from demo.models.training import Progress, Recipe, train
+from demo.scenes import CELL_SIDE, GRID_SIDE, IMAGE_SIDE, OBJECT_NAMES, Pixels, Scene, draw_scenes, pixels_of
 
 PATCH_SIDE = 8
 PATCHES = (IMAGE_SIDE // PATCH_SIDE) ** 2
@@ -75,6 +76,20 @@ def seen_objects(reader: PatchReader, pictures: list[Pixels]) -> list[frozenset[
     logits = reader(pixel_values(pictures)).view(len(pictures), GRID_SIDE, per_cell, GRID_SIDE, per_cell, -1)
     classes = logits.mean(dim=(2, 4)).argmax(-1).flatten(1)
     return [frozenset(OBJECT_NAMES[c] for c in row if c != NOTHING) for row in classes.tolist()]
+
+
+def save_head(reader: PatchReader, file: Path) -> None:
+    """Keep the linear patch head; the tower itself travels inside the language model's weights."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file(reader.head.state_dict(), file, {"format": "pt"})
+
+
+def load_reader(tower: nn.Module, head_file: Path) -> PatchReader:
+    """A reader from a trained tower (of a loaded LLaVA) and its kept head."""
+    reader = PatchReader()
+    reader.tower.load_state_dict(tower.state_dict())
+    reader.head.load_state_dict(load_file(head_file))
+    return reader.eval()
 
 
 def recipe(seed: int, *, fast: bool) -> Recipe:
