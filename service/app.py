@@ -1,0 +1,73 @@
+"""The FastAPI application: routes, problems, access and measures around one gateway."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import structlog
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pairs.settings import Settings
+from service.gateway import open_gateway
+from service.metrics import Metrics
+from service.problems import add_problem_handlers
+from service.routes import metrics_api, open_api, pairs_api
+
+_log = structlog.get_logger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The gateway's application; its parts are opened when it starts and closed when it ends."""
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_gateway(settings, metrics) as gateway:
+            app.state.gateway = gateway
+            _log.info("gateway is up")
+            yield
+            _log.info("gateway is closing")
+
+    app = FastAPI(
+        title="judgefree",
+        version=version("judgefree"),
+        description="Images in, preference pairs out: controlled hallucination, verified without a judge.",
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    for router in (pairs_api, metrics_api, open_api):
+        app.include_router(router)
+    add_problem_handlers(app)
+    app.add_middleware(_Measured, metrics=metrics)
+    return app
+
+
+class _Measured:
+    """Counts each request by route and status, and logs it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500
+        started = time.monotonic()
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+            seconds = round(time.monotonic() - started, 4)
+            _log.debug("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)

@@ -1,0 +1,57 @@
+"""The gateway's parts, opened in dependency order and closed in the reverse."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from pairs.blobs import Blobs
+from pairs.doorbell import Doorbell
+from pairs.queue import Queue
+from pairs.settings import Settings
+from pairs.store import Store
+from service.metrics import Metrics, Tally
+from service.mllm import Mllm
+from service.pairer import Pairer
+from service.watch import ModelWatch
+
+_DECODES_AT_A_TIME = 2
+"""An image in decoding takes up to four bytes a pixel, twice."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What the routes work with."""
+
+    settings: Settings
+    queue: Queue
+    store: Store
+    blobs: Blobs
+    doorbell: Doorbell
+    mllm: Mllm
+    watch: ModelWatch
+    metrics: Metrics
+    tally: Tally
+    decoding: asyncio.Semaphore
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Gateway]:
+    """A gateway at work, its pairer included; raises QueueUnavailable or StoreUnavailable when one is not there.
+
+    On leaving, the pairer finishes or gives back what is in work before anything else closes.
+    """
+    async with AsyncExitStack() as parts:
+        queue = await Queue.connect(settings)
+        parts.push_async_callback(queue.close)
+        store = await Store.open(settings.store_url)
+        parts.push_async_callback(store.close)
+        blobs = Blobs(settings.images_url)
+        mllm = Mllm.connect(settings)
+        parts.push_async_callback(mllm.close)
+        doorbell = await parts.enter_async_context(Doorbell(queue))
+        tally = await parts.enter_async_context(Tally(queue, store))
+        watch = await parts.enter_async_context(ModelWatch(mllm))
+        await parts.enter_async_context(Pairer(queue, blobs, mllm, watch, metrics, settings))
+        decoding = asyncio.Semaphore(_DECODES_AT_A_TIME)
+        yield Gateway(settings, queue, store, blobs, doorbell, mllm, watch, metrics, tally, decoding)

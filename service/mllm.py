@@ -1,0 +1,190 @@
+"""One vLLM replica over HTTP: is it well, what does it serve, how long is a prompt, and chat completions."""
+
+import base64
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Literal, Self
+
+import httpx
+
+from pairs.errors import GenerationFailed, InvalidField, ModelUnavailable, PromptTooLong
+from pairs.model import Policy, RawAnswer, Sampling
+from pairs.settings import Settings
+
+Role = Literal["grounded", "blind"]
+
+_PROBE_TIMEOUT_S = 5.0
+_COUNTS_KEPT = 4096
+_SHORTEST = "."  # a chat template may refuse an empty text
+_LEAKS = re.compile(r"(?:/[\w.-]+){2,}|://|\d+\.\d+\.\d+\.\d+|Traceback|File \"")
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a replica serves: `name` is what requests ask for, `max_model_len` its context in tokens."""
+
+    name: str
+    policy: Policy
+    max_model_len: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Twin:
+    """One of the two contexts of a blended answer, as `workers.mllm` wants it told."""
+
+    id: str
+    role: Role
+    ratio: float
+
+    def xargs(self) -> dict[str, str | float]:
+        return {"judgefree_twin": self.id, "judgefree_role": self.role, "judgefree_ratio": self.ratio}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A chat completion to ask for: a prompt, with an image (PNG) or without, and how to sample the answer."""
+
+    prompt: str
+    png: bytes | None
+    sampling: Sampling
+    seed: int
+    twin: Twin | None = None
+
+
+class Mllm:
+    """A replica's client. Raises ModelUnavailable when it is away, GenerationFailed when it refuses one request."""
+
+    def __init__(self, http: httpx.AsyncClient, settings: Settings) -> None:
+        self._http = http
+        self._settings = settings
+        self._counts: OrderedDict[tuple[str, int, int], int] = OrderedDict()
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
+        timeout = httpx.Timeout(settings.mllm_timeout_s, connect=_PROBE_TIMEOUT_S)
+        http = httpx.AsyncClient(base_url=settings.mllm_url, limits=limits, timeout=timeout, trust_env=False)
+        return cls(http, settings)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def served(self) -> Served:
+        """What the replica serves; raises ModelUnavailable unless it is well and has the adapter of the settings."""
+        await self._get("/health")
+        models, version = await self._get("/v1/models"), await self._get("/version")
+        try:
+            return _served(models.json()["data"], str(version.json()["version"]), self._settings)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelUnavailable("What answers in the model's place is not vLLM.") from error
+
+    async def check_fits(self, served: Served, prompt: str, png: bytes, size: tuple[int, int], max_tokens: int) -> None:
+        """Raise PromptTooLong, or InvalidField for `max_tokens`, if prompt, image and answer exceed the context.
+
+        `size` is the image's, in pixels: the count is kept by prompt and size. A token is at least a byte, so a prompt
+        may fit for sure by what is known of a shorter one.
+        """
+        bare = await self._count(served, _SHORTEST, png, size)
+        if bare + len(prompt.encode()) + max_tokens <= served.max_model_len:
+            return
+        count = await self._count(served, prompt, png, size)
+        room = served.max_model_len - count
+        if room < 1:
+            raise PromptTooLong(
+                f"prompt: with the image it takes {count} tokens; the model's context has {served.max_model_len}."
+            )
+        if max_tokens > room:
+            raise InvalidField(
+                f"max_tokens: {max_tokens} is too many; prompt and image leave {room} tokens of the context."
+            )
+
+    async def ask(self, served: Served, question: Question) -> RawAnswer:
+        """The model's answer."""
+        request: dict[str, Any] = {
+            "model": served.name,
+            "messages": _messages(question.prompt, question.png),
+            "max_tokens": question.sampling.max_tokens,
+            "temperature": question.sampling.temperature,
+            "top_p": question.sampling.top_p,
+            "top_k": question.sampling.top_k,
+            "seed": question.seed,
+        }
+        if question.twin is not None:
+            request["vllm_xargs"] = question.twin.xargs()
+        choice = (await self._post("/v1/chat/completions", request)).json()["choices"][0]
+        if choice["finish_reason"] not in ("stop", "length"):
+            raise GenerationFailed(f"the model stopped early: {_presentable(str(choice.get('stop_reason')))}")
+        return RawAnswer(text=choice["message"]["content"] or "", finish_reason=choice["finish_reason"])
+
+    async def _count(self, served: Served, prompt: str, png: bytes, size: tuple[int, int]) -> int:
+        key = (prompt, *size)
+        if key not in self._counts:
+            request = {"model": served.name, "messages": _messages(prompt, png)}
+            self._counts[key] = int((await self._post("/tokenize", request)).json()["count"])
+            if len(self._counts) > _COUNTS_KEPT:
+                self._counts.popitem(last=False)
+        self._counts.move_to_end(key)
+        return self._counts[key]
+
+    async def _get(self, path: str) -> httpx.Response:
+        try:
+            response = await self._http.get(path, timeout=_PROBE_TIMEOUT_S)
+        except httpx.HTTPError as error:
+            raise ModelUnavailable("The model cannot be reached just now; try again shortly.") from error
+        if response.status_code != HTTPStatus.OK:
+            raise ModelUnavailable("The model is not well just now; try again shortly.")
+        return response
+
+    async def _post(self, path: str, request: dict[str, Any]) -> httpx.Response:
+        try:
+            response = await self._http.post(path, json=request)
+        except httpx.ReadTimeout as error:
+            raise GenerationFailed(f"the model gave no answer in {self._settings.mllm_timeout_s:g} s") from error
+        except httpx.HTTPError as error:
+            raise ModelUnavailable("The model cannot be reached just now; try again shortly.") from error
+        match response.status_code:
+            case HTTPStatus.OK:
+                return response
+            case HTTPStatus.NOT_FOUND | HTTPStatus.SERVICE_UNAVAILABLE:  # the model or adapter went, or the engine died
+                raise ModelUnavailable("The model is not served just now; try again shortly.")
+            case status if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                message = _presentable(_message(response))
+                raise GenerationFailed(f"the model refused the request: {message}", is_permanent=True)
+        raise GenerationFailed("the model failed on the request")
+
+
+def _served(models: list[dict[str, Any]], version: str, settings: Settings) -> Served:
+    bases = [model for model in models if not model.get("parent")]
+    if not bases:
+        raise ModelUnavailable("The replica serves no model.")
+    adapter = settings.adapter
+    if adapter is not None and adapter not in {model["id"] for model in models}:
+        raise ModelUnavailable(f"The model is there, but its adapter {adapter} is not loaded.")
+    name = bases[0]["id"]
+    policy = Policy(model=settings.model if _LEAKS.search(name) else name, adapter=adapter)
+    return Served(adapter or name, policy, int(bases[0]["max_model_len"]), version)
+
+
+def _messages(prompt: str, png: bytes | None) -> list[dict[str, Any]]:
+    text = {"type": "text", "text": prompt}
+    if png is None:
+        return [{"role": "user", "content": [text]}]
+    uri = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": uri}}, text]}]
+
+
+def _message(response: httpx.Response) -> str:
+    try:
+        body = response.json()
+        return str(body.get("error", body).get("message", ""))
+    except (ValueError, AttributeError):  # not JSON, or of another shape: the status says enough
+        return f"HTTP {response.status_code}"
+
+
+def _presentable(message: str) -> str:
+    """The first line, shortened; nothing of a message that quotes a path, an address or a stack."""
+    first = message.strip().partition("\n")[0][:300]
+    return "its reason is in the log" if _LEAKS.search(message) else first

@@ -1,0 +1,222 @@
+"""Jobs become candidates: each job's requests go to one replica together, and come back as two answers."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Any, Self
+from uuid import uuid4
+
+import structlog
+
+from pairs.blobs import Blobs
+from pairs.clock import now
+from pairs.errors import GenerationFailed, ModelUnavailable, QueueUnavailable
+from pairs.model import Candidate, Job, Method, RawAnswer
+from pairs.queue import Delivery, Queue
+from pairs.settings import Settings
+from service.draws import keyed_int, misleading_prompt
+from service.images import mixed_with_noise
+from service.metrics import Metrics
+from service.mllm import Mllm, Question, Served, Twin
+from service.watch import ModelWatch
+
+_BLOCK_S = 0.25
+_BACK_OFF_S = 1.0
+_RENEWALS_A_LEASE = 3
+
+_log = structlog.get_logger(__name__)
+
+
+class UnequalTwins(GenerationFailed):
+    """Paired decoding broke its promise for one pair."""
+
+
+class Pairer:
+    """The consumer of `jobs` in this process. It takes none while the model is away, and outlives Redis and the store.
+
+    On leaving it takes no more, waits `grace_s` for what is in work, and gives the rest back.
+    """
+
+    def __init__(
+        self, queue: Queue, blobs: Blobs, mllm: Mllm, watch: ModelWatch, metrics: Metrics, settings: Settings,
+        grace_s: float = 15,
+    ) -> None:  # fmt: skip
+        self._queue, self._blobs, self._mllm, self._watch = queue, blobs, mllm, watch
+        self._metrics, self._settings, self._grace_s = metrics, settings, grace_s
+        self._consumer = f"pairer-{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        self._in_work: dict[asyncio.Task[None], Delivery[Job]] = {}
+        self._is_stopping = False
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._loops = [
+            asyncio.create_task(self._consume(), name="pairer"),
+            asyncio.create_task(self._renew(), name="lease renewal"),
+        ]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._is_stopping = True
+        consumer, renewal = self._loops
+        await consumer
+        if self._in_work:
+            await asyncio.wait(self._in_work, timeout=self._grace_s)
+        for task in list(self._in_work):
+            task.cancel()
+        await asyncio.gather(*self._in_work, return_exceptions=True)
+        renewal.cancel()
+        with suppress(asyncio.CancelledError):
+            await renewal
+
+    async def _consume(self) -> None:
+        while not self._is_stopping:
+            free = self._settings.pairer_concurrency - len(self._in_work)
+            if free <= 0:
+                await asyncio.wait(self._in_work, timeout=_BLOCK_S, return_when=asyncio.FIRST_COMPLETED)
+            elif await self._watch.wait(_BLOCK_S):
+                await self._take(free)
+
+    async def _take(self, count: int) -> None:
+        try:
+            deliveries = await self._queue.take_jobs(self._consumer, count, _BLOCK_S)
+        except QueueUnavailable:
+            _log.warning("the queue is away")
+            await asyncio.sleep(_BACK_OFF_S)
+            return
+        for delivery in deliveries:
+            task = asyncio.create_task(self._work(delivery), name=delivery.pair_id)
+            self._in_work[task] = delivery
+            task.add_done_callback(self._done)
+        self._metrics.in_work.set(len(self._in_work))
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        delivery = self._in_work.pop(task)
+        self._metrics.in_work.set(len(self._in_work))
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a pair was left to its lease", pair_id=delivery.pair_id, exc_info=error)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease_s / _RENEWALS_A_LEASE)
+            try:
+                await self._queue.renew(self._consumer, list(self._in_work.values()))
+            except QueueUnavailable:
+                _log.warning("leases could not be renewed", pairs=len(self._in_work))
+
+    async def _work(self, delivery: Delivery[Job]) -> None:
+        """Bring one job to its end, whatever it is: forwarded, failed, or given back."""
+        log = _log.bind(pair_id=delivery.pair_id)
+        started = time.monotonic()
+        try:
+            candidate = await self._candidate(delivery.payload)
+        except asyncio.CancelledError:
+            await self._queue.release(delivery)
+            log.info("given back", cause="shutdown")
+            raise
+        except ModelUnavailable as error:
+            self._watch.lost(error)
+            await self._persist(self._give_back, delivery, log)
+        except GenerationFailed as error:
+            await self._failed(delivery, error, log)
+        except FileNotFoundError:
+            failure = GenerationFailed("its image is no longer in the image store", is_permanent=True)
+            await self._failed(delivery, failure, log)
+        except OSError as error:  # the image store is away
+            log.warning("the image store is away", cause=repr(error))
+            await asyncio.sleep(_BACK_OFF_S)
+            await self._persist(self._give_back, delivery, log)
+        except Exception as error:
+            log.exception("unexpected error in generation")
+            await self._failed(delivery, GenerationFailed(f"unexpected error: {type(error).__name__}"), log)
+        else:
+            await self._persist(self._queue.forward, delivery, candidate)
+            self._metrics.generated.labels(delivery.payload.hallucination.method.value).inc()
+            self._metrics.generation_s.observe(time.monotonic() - started)
+            log.info("generated", seconds=round(time.monotonic() - started, 3))
+
+    async def _give_back(self, delivery: Delivery[Job], log: Any) -> None:
+        outcome = await self._queue.release(delivery)
+        self._metrics.failures.labels(outcome).inc()
+        log.warning("given back", outcome=outcome)
+
+    async def _failed(self, delivery: Delivery[Job], error: GenerationFailed, log: Any) -> None:
+        if isinstance(error, UnequalTwins):
+            self._metrics.unequal_twins.inc()
+        if not error.is_permanent and not await self._watch.look():  # the replica fell and took the request with it
+            await self._persist(self._give_back, delivery, log)
+            return
+        outcome = await self._persist(self._fail, delivery, error)
+        self._metrics.failures.labels(outcome).inc()
+        log.warning("generation failed", reason=error.detail, outcome=outcome)
+
+    async def _fail(self, delivery: Delivery[Job], error: GenerationFailed) -> str:
+        return await self._queue.fail(delivery, error.detail, may_retry=not error.is_permanent)
+
+    async def _persist(self, settle: Any, *arguments: Any) -> Any:
+        """Settle, however long Redis is away; on the way down the lease does it."""
+        while True:
+            try:
+                return await settle(*arguments)
+            except QueueUnavailable:
+                if self._is_stopping:
+                    raise
+                await asyncio.sleep(_BACK_OFF_S)
+
+    async def _candidate(self, job: Job) -> Candidate:
+        started = now()
+        served = self._watch.served()
+        png = await self._blobs.get(job.image.sha256)
+        normal, injected = await answers(self._mllm, served, job, png)
+        return Candidate(
+            job=job,
+            normal=normal,
+            injected=injected,
+            policy=served.policy,
+            versions={"judgefree": version("judgefree"), "vllm": served.version},
+            generation_started_at=started,
+            generated_at=now(),
+        )
+
+
+async def answers(mllm: Mllm, served: Served, job: Job, png: bytes) -> tuple[RawAnswer, RawAnswer]:
+    """The normal and the injected answer to `job`; raises UnequalTwins when the twins did not decode as one."""
+    method, ratio = job.hallucination.method, job.hallucination.ratio
+    seed, injected_seed = (keyed_int(job.seed, job.image.sha256, role) for role in ("normal", "injected"))
+    normal = Question(job.prompt, png, job.sampling, seed)
+    if method is not Method.BLEND:
+        other = await _injected_question(job, png, injected_seed)
+        plain, injected = await _together(mllm.ask(served, normal), mllm.ask(served, other))
+        return plain, injected
+    assert ratio is not None
+    twin_id = f"{job.id}:{uuid4().hex}"  # new for each attempt: a twin of an attempt that died may still be there
+    grounded = Question(job.prompt, png, job.sampling, injected_seed, Twin(twin_id, "grounded", ratio))
+    blind = Question(job.prompt, None, job.sampling, injected_seed, Twin(twin_id, "blind", ratio))
+    plain, first, second = await _together(*(mllm.ask(served, one) for one in (normal, grounded, blind)))
+    if first != second:
+        raise UnequalTwins(f"the twins came back unequal: {first.finish_reason} and {second.finish_reason}")
+    return plain, first
+
+
+async def _injected_question(job: Job, png: bytes, seed: int) -> Question:
+    match job.hallucination.method, job.hallucination.ratio:
+        case Method.NOISE, float(share):
+            noisy = await asyncio.to_thread(mixed_with_noise, png, share, seed)
+            return Question(job.prompt, noisy, job.sampling, seed)
+        case Method.PROMPT, _:
+            return Question(misleading_prompt(job.prompt, job.seed, job.image.sha256), png, job.sampling, seed)
+    return Question(job.prompt, None, job.sampling, seed)
+
+
+async def _together(*requests: Coroutine[Any, Any, RawAnswer]) -> list[RawAnswer]:
+    """All the answers; the first error ends the other requests, so that no twin waits for one that will not come."""
+    tasks = [asyncio.create_task(request) for request in requests]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

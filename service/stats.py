@@ -1,0 +1,43 @@
+"""What `/v1/stats` tells: counts, rates, the latest dead letters, and what is in force."""
+
+from collections import deque
+from importlib.metadata import version
+from typing import Final
+
+from service.gateway import Gateway
+from service.shapes import FailedPair, ModelStats, QueueStats, Stats, VerifierStats
+
+_LETTERS_SHOWN: Final = 20
+
+
+async def present_stats(gateway: Gateway) -> Stats:
+    """The gateway's stats, now."""
+    depth, decisions = await gateway.tally.look()
+    settings = gateway.settings
+    return Stats(
+        decisions=decisions,
+        finished=sum(decisions.values()),
+        pairs_per_second=round(gateway.tally.pairs_per_second(), 3),
+        queue=QueueStats(
+            jobs=depth.jobs, candidates=depth.candidates, dead=depth.dead, max_in_flight=settings.max_in_flight
+        ),
+        dead_letters=await _latest_letters(gateway) if depth.dead else [],
+        model=_model_stats(gateway),
+        verifier=VerifierStats(model=settings.clip, margin_threshold=settings.margin_threshold),
+        version=version("judgefree"),
+    )
+
+
+async def _latest_letters(gateway: Gateway) -> list[FailedPair]:
+    latest = deque([letter async for letter in gateway.queue.dead_letters()], _LETTERS_SHOWN)
+    return [
+        FailedPair(id=letter.pair_id, stage=letter.stage, reason=letter.reason, attempts=letter.attempts)
+        for letter in reversed(latest)
+    ]
+
+
+def _model_stats(gateway: Gateway) -> ModelStats:
+    if not gateway.watch.is_there:
+        return ModelStats(is_there=False)
+    served = gateway.watch.served()
+    return ModelStats(is_there=True, policy=served.policy, max_model_len=served.max_model_len, vllm=served.version)

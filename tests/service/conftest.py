@@ -1,0 +1,47 @@
+"""A gateway in this process, on a real Valkey and a real store. Its model is away unless a test says otherwise."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from pairs.settings import Settings
+from service.app import create_app
+from service.gateway import Gateway
+from tests.conftest import MakeSettings, free_port
+
+
+@dataclass(frozen=True)
+class Served:
+    """A gateway at work: HTTP to it, and the parts behind it to arrange with."""
+
+    http: httpx.AsyncClient
+    gateway: Gateway
+    settings: Settings
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Served]:
+    app = create_app(settings)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=120) as http,
+    ):
+        yield Served(http, app.state.gateway, settings)
+
+
+@pytest.fixture
+async def served(make_settings: MakeSettings) -> AsyncIterator[Served]:
+    """A gateway whose model is away: it refuses what is bad, and would accept the rest."""
+    async with serving(make_settings(mllm_url=f"http://127.0.0.1:{free_port()}")) as running:
+        yield running
+
+
+@pytest.fixture
+async def working(make_settings: MakeSettings, mllm_url: str) -> AsyncIterator[Served]:
+    """A gateway on a real vLLM with the demo's model."""
+    async with serving(make_settings(mllm_url=mllm_url, max_tokens=48)) as running:
+        yield running
