@@ -26,7 +26,8 @@ def configure_logs(part: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line a request, three requests a pair
+    for library in ("httpx", "httpcore", "aiosqlite", "asyncio"):  # several lines a request, three requests a pair
+        logging.getLogger(library).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -1,12 +1,12 @@
 """`python -m service`: run the gateway until SIGTERM or SIGINT."""
 
 import argparse
+import signal
 import sys
 
-import structlog
 import uvicorn
 
-from pairs.errors import JudgefreeError, SettingsError
+from pairs.errors import SettingsError
 from pairs.logs import configure_logs
 from pairs.settings import Settings, load_settings
 from service.app import create_app
@@ -38,14 +38,10 @@ def serve(settings: Settings) -> int:
         server_header=False,
         timeout_graceful_shutdown=_DRAIN_S,
     )
-    try:
-        server = uvicorn.Server(config)
-        server.run()
-    except KeyboardInterrupt:  # uvicorn raises the signal anew once it has ended in order
-        return 0
-    except JudgefreeError as error:
-        structlog.get_logger(__name__).error("the gateway could not start", detail=error.detail)
-        return 3
+    server = uvicorn.Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal anew once it has ended in order
+        signal.signal(number, lambda *_: sys.exit(0))
+    server.run()
     return 0 if server.started else 3
 
 

@@ -9,6 +9,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pairs.errors import JudgefreeError
 from pairs.settings import Settings
 from service.gateway import open_gateway
 from service.metrics import Metrics
@@ -24,11 +25,15 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_gateway(settings, metrics) as gateway:
-            app.state.gateway = gateway
-            _log.info("gateway is up")
-            yield
-            _log.info("gateway is closing")
+        try:
+            async with open_gateway(settings, metrics) as gateway:
+                app.state.gateway = gateway
+                _log.info("gateway is up")
+                yield
+                _log.info("gateway is closing")
+        except JudgefreeError as error:
+            _log.error("the gateway cannot start", type=error.type, detail=error.detail)
+            raise
 
     app = FastAPI(
         title="judgefree",

@@ -28,7 +28,7 @@ _BLOCK_S = 0.25
 _BACK_OFF_S = 1.0
 _RENEWALS_A_LEASE = 3
 
-_log = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 class UnequalTwins(GenerationFailed):
@@ -84,7 +84,11 @@ class Pairer:
         try:
             deliveries = await self._queue.take_jobs(self._consumer, count, _BLOCK_S)
         except QueueUnavailable:
-            _log.warning("the queue is away")
+            _logger.warning("the queue is away")
+            await asyncio.sleep(_BACK_OFF_S)
+            return
+        except Exception:  # whatever it is, the next jobs must not wait for ever
+            _logger.exception("jobs could not be taken")
             await asyncio.sleep(_BACK_OFF_S)
             return
         for delivery in deliveries:
@@ -97,19 +101,19 @@ class Pairer:
         delivery = self._in_work.pop(task)
         self._metrics.in_work.set(len(self._in_work))
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a pair was left to its lease", pair_id=delivery.pair_id, exc_info=error)
+            _logger.error("a pair was left to its lease", pair_id=delivery.pair_id, exc_info=error)
 
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(self._settings.lease_s / _RENEWALS_A_LEASE)
             try:
                 await self._queue.renew(self._consumer, list(self._in_work.values()))
-            except QueueUnavailable:
-                _log.warning("leases could not be renewed", pairs=len(self._in_work))
+            except Exception:  # an attempt missed is made up for by the next
+                _logger.exception("leases could not be renewed", pairs=len(self._in_work))
 
     async def _work(self, delivery: Delivery[Job]) -> None:
         """Bring one job to its end, whatever it is: forwarded, failed, or given back."""
-        log = _log.bind(pair_id=delivery.pair_id)
+        log = _logger.bind(pair_id=delivery.pair_id)
         started = time.monotonic()
         try:
             candidate = await self._candidate(delivery.payload)

@@ -38,10 +38,3 @@ async def served(make_settings: MakeSettings) -> AsyncIterator[Served]:
     """A gateway whose model is away: it refuses what is bad, and would accept the rest."""
     async with serving(make_settings(mllm_url=f"http://127.0.0.1:{free_port()}")) as running:
         yield running
-
-
-@pytest.fixture
-async def working(make_settings: MakeSettings, mllm_url: str) -> AsyncIterator[Served]:
-    """A gateway on a real vLLM with the demo's model."""
-    async with serving(make_settings(mllm_url=mllm_url, max_tokens=48)) as running:
-        yield running

@@ -135,7 +135,7 @@ async def test_an_image_with_too_many_bytes(make_settings: MakeSettings) -> None
     settings = make_settings(max_image_bytes=1000, mllm_url=f"http://127.0.0.1:{free_port()}")
     async with serving(settings) as served:
         for body in ({"files": {"image": b"x" * 1001}}, {"json": {"image": base64.b64encode(b"x" * 1010).decode()}}):
-            answer = await served.http.post("/v1/pairs", **body)  # type: ignore[arg-type]
+            answer = await served.http.post("/v1/pairs", **body)
             assert "image 0" in assert_problem(answer, 413, "too-large")["detail"]
 
 
