@@ -82,8 +82,10 @@ def effective_settings(settings: Settings) -> dict[str, tuple[str, str]]:
 
 def shown(name: str, value: object) -> str:
     """A setting as it may be shown: keys, and passwords within URLs and arguments, are masked."""
+    if value == ():
+        return "none"
     if name == "api_keys" and isinstance(value, tuple):
-        return f"{len(value)} keys, not shown" if value else "none"
+        return f"{len(value)}, not shown"
     text = " ".join(value) if isinstance(value, tuple) else "unset" if value is None else str(value)
     text = re.sub(r"(?<=://)([^/@\s]*?):([^/\s]*)@", r"\1:***@", text)
     return re.sub(r"(?i)((?:key|token|secret|password)[= ])[^&\s]+", r"\1***", text)

@@ -33,9 +33,9 @@ class Ledger:
         self._lock = threading.Lock()
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
-            self._journal = output.with_name(f"{output.name}.journal").open("a+", encoding="utf-8")
+            self._journal = output.with_name(f"{output.name}.journal").open("ab+")
             fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._out = output.open("a+", encoding="utf-8")
+            self._out = output.open("ab+")
         except BlockingIOError:
             raise Mistake(
                 f"Another `judgefree submit` is writing {output}; wait for it or choose another --out."
@@ -85,17 +85,16 @@ class Ledger:
         return str(file.relative_to(self._base) if file.is_relative_to(self._base) else file)
 
 
-def _whole_lines(file: IO[str]) -> list[dict[str, Any]]:
+def _whole_lines(file: IO[bytes]) -> list[dict[str, Any]]:
     """The entries of a file; a last line that was broken off in the writing is cut away."""
     file.seek(0)
     content = file.read()
-    whole = content[: content.rfind("\n") + 1]
-    if whole != content:
-        file.truncate(len(whole.encode()))
+    whole = content[: content.rfind(b"\n") + 1]
+    file.truncate(len(whole))
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def _append(file: IO[str], entry: dict[str, Any]) -> None:
-    file.write(json.dumps(entry) + "\n")
+def _append(file: IO[bytes], entry: dict[str, Any]) -> None:
+    file.write(json.dumps(entry).encode() + b"\n")
     file.flush()
     os.fsync(file.fileno())

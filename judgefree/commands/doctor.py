@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from judgefree.examination import Report, State, examine
@@ -29,22 +28,21 @@ def doctor(
 
 
 def _print(report: Report, console: Console) -> None:
-    settings = [(name, value, f"[dim]{origin}[/]") for name, (value, origin) in report.settings.items()]
+    settings = [(name, f"{value}  [{origin}]") for name, (value, origin) in report.settings.items()]
     for title, rows in (
         ("Settings", settings),
         ("Versions", list(report.versions.items())),
         ("Machine", list(report.machine.items())),
     ):
-        console.print(_table(rows, title), soft_wrap=True)
-    table = Table.grid(padding=(0, 2))
-    for finding in report.findings:
-        table.add_row(Text(finding.state.upper(), style=_STYLES[finding.state]), finding.what, Text(finding.said))
-    console.print("\n[bold]Parts[/]")
-    console.print(table, soft_wrap=True)
+        _section(console, title, [(Text(), name, said) for name, said in rows])
+    parts = [(finding.state, finding.what, finding.said) for finding in report.findings]
+    _section(
+        console, "Parts", [(Text(f"{state.upper():<6}", _STYLES[state]), what, said) for state, what, said in parts]
+    )
 
 
-def _table(rows: "list[tuple[str, str, str]] | list[tuple[str, str]]", title: str) -> Table:
-    table = Table(title=f"\n{title}", title_style="bold", title_justify="left", show_header=False, box=None)
-    for row in rows:
-        table.add_row(*row)
-    return table
+def _section(console: Console, title: str, rows: list[tuple[Text, str, str]]) -> None:
+    console.print(Text(f"\n{title}", "bold"))
+    width = max(len(name) for _, name, _ in rows)
+    for mark, name, said in rows:
+        console.print(Text.assemble("  ", mark, f"{name:<{width}}  ", said), soft_wrap=True)

@@ -28,7 +28,8 @@ def follow(outcomes: Iterable[Outcome], total: int, tally: Tally, console: Conso
                 console.print(f"{tally.finished + len(tally.failures)} of {total}: {summary(tally)}", highlight=False)
             yield outcome
     finally:
-        bar.stop()
+        if console.is_terminal:
+            bar.stop()
 
 
 def summary(tally: Tally) -> str:

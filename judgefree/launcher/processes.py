@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +52,17 @@ class Child:
         return self.process.pid
 
     async def end(self, grace_s: float, hurry: asyncio.Event) -> None:
-        """SIGTERM to the whole group, and SIGKILL to what is left of it after `grace_s` or when told to hurry."""
-        _signal_group(self.group, signal.SIGTERM)
+        """SIGTERM, and SIGKILL to what is left after `grace_s` or when told to hurry.
+
+        The part itself is told first, since one that has children, as vLLM has, ends them in order; what outlasts it
+        is told then.
+        """
         deadline = time.monotonic() + grace_s
-        while self.is_any_left() and time.monotonic() < deadline and not hurry.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(hurry.wait(), _TICK_S)
+        if self.process.returncode is None:
+            self.process.terminate()
+        await _until(lambda: self.process.returncode is not None, deadline, hurry)
+        _signal_group(self.group, signal.SIGTERM)
+        await _until(lambda: not self.is_any_left(), deadline, hurry)
         await self.kill()
 
     async def kill(self) -> None:
@@ -81,6 +86,12 @@ class Child:
             file.seek(self.log_start)
             lines = (line.decode(errors="replace").rstrip() for line in file)
             return list(deque((line for line in lines if line), maxlen=count))
+
+
+async def _until(holds: Callable[[], bool], deadline: float, hurry: asyncio.Event) -> None:
+    while not holds() and time.monotonic() < deadline and not hurry.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(hurry.wait(), _TICK_S)
 
 
 def start_sweeper(grace_s: float) -> "subprocess.Popen[bytes]":

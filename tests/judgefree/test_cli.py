@@ -1,0 +1,85 @@
+"""The command line: every command helps, and a mistake costs one sentence and exit code 2."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from judgefree.cli import run
+from tests.conftest import free_port
+
+OWN_COMMANDS = ["up", "demo", "submit", "export", "requeue", "doctor", "version"]
+PROGRAMS = {"gateway": "service", "mllm": "workers.mllm", "verifier": "workers.clip"}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working directory, and ports where nothing is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JUDGEFREE_PORT", str(free_port()))
+    monkeypatch.setenv("JUDGEFREE_REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
+
+
+@pytest.mark.parametrize("command", OWN_COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    assert "Usage" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("command", "module"), [*PROGRAMS.items(), ("demo-train", "demo train")])
+def test_the_programs_help_is_their_own(command: str, module: str) -> None:
+    root = Path(__file__).parents[2]
+    helped = subprocess.run(
+        [sys.executable, "-m", "judgefree", command, "--help"], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert helped.returncode == 0, helped.stderr
+    assert f"python -m {module}" in helped.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["up", "--port", "many"], "Invalid value for '--port'"),
+        (["up", "--port", "70000"], "setting port = 70000 (from the command line)"),
+        (["up", "--model", "./nowhere"], "There is no model folder ./nowhere"),
+        (["submit"], "Missing argument"),
+        (["submit", "nowhere.png"], "There is no file or folder nowhere.png"),
+        (["submit", "*.png"], "No file matches *.png"),
+        (["submit", "notes.txt"], "There is no image among the given paths"),
+        (["submit", "notes.txt", "--ratio", "7"], "--ratio: Input should be less than or equal to 2"),
+        (["export", "--out", "nowhere/pairs.parquet"], "There is no folder nowhere"),
+        (["export", "--out", "x", "--format", "csv"], "'csv' is not one of 'parquet', 'jsonl'"),
+        (["requeue", "an-id", "--all"], "Give either ids or --all"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("notes.txt").write_text("no image")
+    assert run(arguments) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert "Traceback" not in said
+
+
+def test_a_used_port_of_the_gateway_is_named_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert run(["up", "--port", str(port), "--mllm-port", str(free_port())]) == 2
+    assert f"Port {port} of 127.0.0.1 (setting port) is in use" in capsys.readouterr().err
+    assert not (tmp_path / "judgefree-data" / "logs").exists()
+
+
+@pytest.mark.parametrize("arguments", [["export", "--out", "pairs.parquet"], ["requeue"]])
+def test_what_is_away_is_said_in_one_sentence_with_exit_code_1(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not Path("pairs.parquet").exists()

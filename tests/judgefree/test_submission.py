@@ -1,0 +1,96 @@
+"""What is submitted, and how a broken-off run goes on."""
+
+from pathlib import Path
+
+import pytest
+
+from judgefree.client import Fields
+from judgefree.ledger import Ledger
+from judgefree.mistakes import Mistake
+from judgefree.submission import find_images
+from pairs.clock import new_pair_id
+from tests.examples import a_pair
+
+PNG = b"\x89PNG\r\n\x1a\n rest"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Images and others, two folders deep, with a hidden file."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.png", "a.PNG", "deep/er/c.webp.bin", ".hidden.png"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(PNG)
+    (tmp_path / "photos" / "notes.txt").write_text("not an image")
+    return tmp_path
+
+
+def test_folders_are_searched_to_the_bottom_by_content_and_each_file_comes_once(folder: Path) -> None:
+    found = find_images(["photos", "photos/b.png", "photos/*.png"])
+    assert [str(file) for file in found.images] == ["photos/a.PNG", "photos/b.png", "photos/deep/er/c.webp.bin"]
+    assert found.met_others == (Path("photos/notes.txt"),)
+    assert found.named_others == ()
+
+
+def test_a_named_file_that_is_no_image_is_told_from_one_met_in_a_folder(folder: Path) -> None:
+    assert find_images(["photos/notes.txt"]).named_others == (Path("photos/notes.txt"),)
+
+
+@pytest.mark.parametrize("start", [b"\xff\xd8\xff\xe0", PNG, b"GIF89a", b"RIFF\x00\x00\x00\x00WEBP"])
+def test_images_are_known_by_how_they_begin(folder: Path, start: bytes) -> None:
+    (folder / "x").write_bytes(start + b"more")
+    assert find_images(["x"]).images == (Path("x"),)
+
+
+def test_a_key_is_the_same_for_the_same_request_in_the_same_run_only(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "a.jsonl") as first:
+        key = first.key(b"image", Fields(seed=1))
+        assert key != first.key(b"image", Fields(seed=2))
+        assert key != first.key(b"other", Fields(seed=1))
+    with Ledger(tmp_path / "a.jsonl") as again, Ledger(tmp_path / "b.jsonl") as other:
+        assert again.key(b"image", Fields(seed=1)) == key
+        assert other.key(b"image", Fields(seed=1)) != key
+
+
+def test_a_run_that_goes_on_knows_what_was_accepted_and_what_is_finished(tmp_path: Path) -> None:
+    finished, accepted = a_pair(), new_pair_id()
+    with Ledger(tmp_path / "out.jsonl", tmp_path) as ledger:
+        ledger.accept("key-1", finished.id)
+        ledger.accept("key-2", accepted)
+        ledger.finish(tmp_path / "one.png", finished)
+    with Ledger(tmp_path / "out.jsonl", tmp_path) as again:
+        assert again.accepted("key-2") == accepted
+        assert again.accepted("key-3") is None
+        assert again.is_finished(tmp_path / "one.png", finished.id)
+        assert not again.is_finished(tmp_path / "two.png", accepted)
+    assert '"file": "one.png"' in (tmp_path / "out.jsonl").read_text()
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.journal"])
+def test_a_line_broken_off_by_a_crash_is_cut_away(tmp_path: Path, name: str) -> None:
+    pair = a_pair()
+    with Ledger(tmp_path / "out.jsonl") as ledger:
+        ledger.accept("key", pair.id)
+        ledger.finish(Path("one.png"), pair)
+        key = ledger.key(b"image", Fields())
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole + '{"file": "two.png", "prompt": "caf\u00e9'.encode()[:-1])
+    with Ledger(tmp_path / "out.jsonl") as again:
+        assert again.is_finished(Path("one.png"), pair.id)
+        assert again.key(b"image", Fields()) == key
+    assert (tmp_path / name).read_bytes() == whole
+
+
+def test_two_runs_cannot_write_one_output(tmp_path: Path) -> None:
+    with (
+        Ledger(tmp_path / "out.jsonl"),
+        pytest.raises(Mistake, match="Another `judgefree submit`"),
+        Ledger(tmp_path / "out.jsonl"),
+    ):
+        pass
+
+
+def test_an_output_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match="cannot be written"):
+        Ledger(tmp_path)
