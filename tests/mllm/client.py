@@ -1,0 +1,88 @@
+"""What a client of paired decoding sends, and what it makes of the answers."""
+
+import asyncio
+import base64
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from PIL.Image import Image
+
+from tests.mllm.server import MllmServer
+
+PROMPT = "Describe the image."
+MAX_TOKENS = 80
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of the model; `stop_reason` is the sentence of an aborted twin."""
+
+    text: str
+    token_ids: list[int]
+    finish_reason: str
+    stop_reason: str | int | None
+    prompt_token_ids: list[int]
+
+
+@dataclass(frozen=True)
+class Client:
+    server: MllmServer
+    http: httpx.AsyncClient
+
+    async def post(self, image: Image | None, **fields: Any) -> httpx.Response:
+        """A chat completion about `image`, or without one; greedy unless `fields` say otherwise."""
+        content: list[dict[str, Any]] = [{"type": "text", "text": fields.pop("prompt", PROMPT)}]
+        if image is not None:
+            content.insert(0, {"type": "image_url", "image_url": {"url": data_uri(image)}})
+        body = {
+            "model": self.server.model,
+            "messages": [{"role": "user", "content": content}],
+            "temperature": 0,
+            "max_tokens": MAX_TOKENS,
+            "return_token_ids": True,
+        }
+        return await self.http.post("/v1/chat/completions", json=body | fields)
+
+    async def ask(self, image: Image | None, **fields: Any) -> Answer:
+        """The answer to a request that must succeed."""
+        response = await self.post(image, **fields)
+        assert response.status_code == httpx.codes.OK, response.text
+        body = response.json()
+        choice = body["choices"][0]
+        return Answer(
+            text=choice["message"]["content"] or "",
+            token_ids=choice["token_ids"] or [],
+            finish_reason=choice["finish_reason"],
+            stop_reason=choice["stop_reason"],
+            prompt_token_ids=body["prompt_token_ids"] or [],
+        )
+
+    async def ask_pair(self, image: Image, ratio: float, **fields: Any) -> tuple[Answer, Answer]:
+        """Both members of one twin pair: (grounded, blind)."""
+        name = uuid4().hex
+        grounded = self.ask(image, vllm_xargs=xargs(name, "grounded", ratio), **fields)
+        blind = self.ask(None, vllm_xargs=xargs(name, "blind", ratio), **fields)
+        first, second = await asyncio.gather(grounded, blind)
+        return first, second
+
+
+@asynccontextmanager
+async def client_of(server: MllmServer) -> AsyncIterator[Client]:
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=server.url, timeout=240, limits=limits) as http:
+        yield Client(server, http)
+
+
+def xargs(twin: str, role: str, ratio: float) -> dict[str, str | float]:
+    return {"judgefree_twin": twin, "judgefree_role": role, "judgefree_ratio": ratio}
+
+
+def data_uri(image: Image) -> str:
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(encoded.getvalue()).decode()}"

@@ -1,0 +1,45 @@
+"""One vLLM with the demo model for the whole run, the reference beside it, and scenes to ask both about."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from PIL import Image
+
+from demo.scenes import draw_scenes, pixels_of
+from pairs.settings import local_model
+from tests.mllm.client import Client, client_of
+from tests.mllm.server import MllmServer, serving
+from workers.mllm.reference import TwoPass
+
+TWIN_WAIT_S = 5.0
+
+
+@pytest.fixture(scope="session")
+def mllm_folder() -> str:
+    return local_model("demo", "mllm")
+
+
+@pytest.fixture(scope="session")
+def mllm_server(mllm_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MllmServer]:
+    log = tmp_path_factory.mktemp("mllm") / "vllm.log"
+    with serving(mllm_folder, "--twin-wait-s", str(TWIN_WAIT_S), log=log) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def mllm(mllm_server: MllmServer) -> AsyncIterator[Client]:
+    async with client_of(mllm_server) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def reference(mllm_folder: str) -> TwoPass:
+    return TwoPass(mllm_folder)
+
+
+@pytest.fixture(scope="session")
+def scenes() -> list[Image.Image]:
+    """Unseen demo scenes, in distribution and theme-breaking."""
+    splits = (draw_scenes(split, 11, range(12)) for split in ("in_distribution", "theme_breaking"))
+    return [Image.fromarray(pixels_of(scene)) for drawn in splits for scene in drawn]

@@ -1,0 +1,40 @@
+"""One real vLLM server, started as a user would start it, and ended with everything it started."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.conftest import free_port
+from tests.processes import running_part
+
+START_TIMEOUT_S = 240
+
+
+@dataclass(frozen=True)
+class MllmServer:
+    """A server that is up: its base URL and the model's name in requests."""
+
+    url: str
+    model: str
+
+    def metric(self, name: str) -> float:
+        """The sum of a Prometheus metric over its labels."""
+        lines = httpx.get(f"{self.url}/metrics", timeout=30).text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0] == name)
+
+
+@contextmanager
+def serving(
+    model: Path | str, *flags: str, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[MllmServer]:
+    """`python -m workers.mllm --model MODEL FLAGS` on a free port, until the block is left.
+
+    Raises RuntimeError with the end of the log when the server ends or is not up within START_TIMEOUT_S.
+    """
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    arguments = ["--model", str(model), "--served-model-name", "mllm", "--port", str(port), *flags]
+    with running_part("workers.mllm", arguments, environment or {}, f"{url}/health", log, START_TIMEOUT_S):
+        yield MllmServer(url, "mllm")

@@ -1,0 +1,60 @@
+"""How vLLM is started: arguments, environment, and one sentence when it cannot be."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workers.mllm.__main__ import launch_from
+from workers.mllm.launch import PROCESSOR, SCHEDULER, WAIT_VARIABLE, Launch, arguments, environment
+
+
+def test_lockstep_and_blend_are_always_in_force() -> None:
+    given = arguments(Launch("some/model"), is_cpu=False)
+    assert given[given.index("--scheduler-cls") + 1] == SCHEDULER
+    assert given[given.index("--logits-processors") + 1] == PROCESSOR
+
+
+def test_the_cpu_build_gets_float32_and_eager_mode_unless_told_otherwise() -> None:
+    given = arguments(Launch("m"), is_cpu=True)
+    assert given[given.index("--dtype") + 1] == "float32"
+    assert "--enforce-eager" in given
+    assert "bfloat16" in arguments(Launch("m", dtype="bfloat16"), is_cpu=True)
+    assert arguments(Launch("m", more=["--block-size", "64"]), is_cpu=True)[-2:] == ["--block-size", "64"]
+
+
+def test_the_environment_binds_each_process_to_its_share_of_the_cores() -> None:
+    made = environment(Launch("m"), is_cpu=True, inherited={"OMP_NUM_THREADS": "1", "HOME": "x"}, cores=[2, 3])
+    assert made["VLLM_CPU_OMP_THREADS_BIND"] == "2"
+    assert made["VLLM_USE_V2_MODEL_RUNNER"] == "0"
+    assert made["HOME"] == "x"
+    assert "HF_HUB_OFFLINE" not in made
+    kept = environment(Launch("m"), is_cpu=True, inherited={"VLLM_CPU_OMP_THREADS_BIND": "7"}, cores=[2, 3])
+    assert kept["VLLM_CPU_OMP_THREADS_BIND"] == "7"
+
+
+def test_a_local_folder_is_served_without_the_hub(tmp_path: Path) -> None:
+    assert environment(Launch(str(tmp_path)), is_cpu=False, inherited={}, cores=[0])["HF_HUB_OFFLINE"] == "1"
+
+
+def test_flags_win_over_settings_and_the_rest_goes_to_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGEFREE_MODEL", "some/model")
+    monkeypatch.setenv("JUDGEFREE_MAX_NUM_SEQS", "12")
+    launch = launch_from(["--max-num-seqs", "6", "--twin-wait-s", "2.5", "--enable-lora"])
+    assert launch.model == launch.served_model_name == "some/model"
+    assert launch.max_num_seqs == 6
+    assert launch.more == ("--enable-lora",)
+    assert environment(launch, is_cpu=False, inherited={}, cores=[0])[WAIT_VARIABLE] == "2.5"
+
+
+@pytest.mark.parametrize("folder", ["./nowhere", "EMPTY"])
+def test_a_missing_model_is_one_sentence_and_status_2(tmp_path: Path, folder: str) -> None:
+    model = str(tmp_path) if folder == "EMPTY" else folder
+    ended = subprocess.run(
+        [sys.executable, "-m", "workers.mllm", "--model", model], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.count("\n") == 1
+    assert "model" in ended.stderr

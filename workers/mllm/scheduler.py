@@ -1,0 +1,216 @@
+"""vLLM's scheduler with twins in lockstep: what `--scheduler-cls` names.
+
+Everything is decided by `workers.mllm.lockstep` and `workers.mllm.pairing`; this file reads the scheduler's state and
+applies the decisions through the methods that vLLM's own scheduling loop asks for every request.
+"""
+
+import os
+import time
+from typing import Any
+
+from vllm.logger import init_logger
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.core.sched.scheduler import Scheduler
+from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, FinishReason
+from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.request import Request, RequestStatus
+
+from workers.mllm.launch import WAIT_VARIABLE
+from workers.mllm.lockstep import Member, may_sample, tokens_to_run, usable_prefix
+from workers.mllm.pairing import Pair, Register
+
+logger = init_logger(__name__)
+
+DEFAULT_WAIT_S = 30.0
+
+
+class Lockstep(Scheduler):  # type: ignore[misc]
+    """What lockstep adds to a scheduler of vLLM: by itself to `Scheduler`, in front of it in the bases to a subclass.
+
+    Raises ValueError at construction for a set-up in which lockstep is not proven: speculative decoding, pipeline or
+    data parallelism, a KV connector, priority scheduling, room for fewer than two requests.
+    """
+
+    running: list[Request]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if obstacle := self._obstacle():
+            raise ValueError(f"Paired decoding does not work with {obstacle}; start vLLM without it.")
+        self._register = Register()
+        self._wait_s = float(os.environ.get(WAIT_VARIABLE, DEFAULT_WAIT_S))
+        self._farewells: list[tuple[int, EngineCoreOutput]] = []
+        self._tokens_left = 0
+        self._is_free: dict[str, bool] = {}
+        self._has_preempted = False
+        self._now = time.monotonic()
+
+    def _obstacle(self) -> str | None:
+        obstacles = {
+            "speculative decoding": self.vllm_config.speculative_config is not None,
+            "pipeline parallelism": self.use_pp,
+            "data parallelism": self.parallel_config.data_parallel_size > 1,
+            "a KV connector": self.connector is not None,
+            "priority scheduling": self.scheduler_config.policy != "fcfs",
+            "max_num_seqs below 2": self.max_num_active_reqs < 2,
+        }
+        return next((name for name, is_there in obstacles.items() if is_there), None)
+
+    # Arrival and departure
+
+    def add_request(self, request: Request) -> None:
+        super().add_request(request)
+        pair, refusal = self._register.enter(request, time.monotonic())
+        if refusal is not None:
+            self._end(refusal.requests, refusal.reason)
+        elif pair is not None and pair.is_whole:
+            self._queue_together(pair, request)
+
+    def _queue_together(self, pair: Pair, later: Request) -> None:
+        """Twins stand side by side in the queue, at the place of the later one, so that they are admitted together."""
+        earlier = pair.twin_of(later)
+        if earlier is not None:
+            self.waiting.remove_requests([earlier])
+            self.waiting.add_request(earlier)
+
+    def finish_requests(self, request_ids: Any, finished_status: RequestStatus) -> list[Request]:
+        finished: list[Request] = super().finish_requests(request_ids, finished_status)
+        self._end_widows()
+        return finished
+
+    def _free_request(self, request: Request, delay_free_blocks: bool = False) -> Any:
+        self._register.leave(request)
+        return super()._free_request(request, delay_free_blocks)
+
+    def _end_widows(self) -> None:
+        for refusal in self._register.take_widows():
+            self._end(refusal.requests, refusal.reason)
+
+    def _end(self, requests: list[Request], reason: str) -> None:
+        """Finish `requests` now and tell their clients why, with the next outputs."""
+        logger.warning(reason)
+        for request in Scheduler.finish_requests(
+            self, [request.request_id for request in requests], RequestStatus.FINISHED_ABORTED
+        ):
+            farewell = EngineCoreOutput(
+                request.request_id,
+                [],
+                finish_reason=FinishReason.ABORT,
+                stop_reason=reason,
+                events=request.take_events(),
+            )
+            self._farewells.append((request.client_index, farewell))
+        self._register.forget(requests)
+
+    def update_from_output(
+        self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
+    ) -> dict[int, EngineCoreOutputs]:
+        outputs: dict[int, EngineCoreOutputs] = super().update_from_output(scheduler_output, model_runner_output)
+        self._end_widows()
+        for client, farewell in self._farewells:
+            outputs.setdefault(client, EngineCoreOutputs()).outputs.append(farewell)
+        self._farewells.clear()
+        return outputs
+
+    # A step
+
+    def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
+        self._tokens_left = min(self.max_num_scheduled_tokens, self.scheduler_config.max_num_batched_tokens)
+        self._is_free.clear()
+        self._has_preempted = False
+        self._now = time.monotonic()
+        if self._register.pairs:
+            for refusal in self._register.overdue(self._now, self._wait_s):
+                self._end(refusal.requests, refusal.reason)
+            self._disband_halves()
+            self._put_ready_first()
+        return super().schedule(throttle_prefills)
+
+    def _disband_halves(self) -> None:
+        """Leave at most one pair half admitted: several could wait for ever for each other's KV blocks."""
+        halves = [pair for pair in self._register.pairs.values() if pair.is_half_admitted]
+        for pair in halves[1:]:
+            self._preempt(pair.running)
+
+    def _put_ready_first(self) -> None:
+        """Put ready twins in front, side by side, and preempt from the tail until their next tokens fit.
+
+        Nothing that is scheduled before or between them can then take the KV blocks that were counted for them.
+        """
+        ready = [pair for pair in self._register.pairs.values() if self._is_ready(pair)]
+        front = [request for pair in ready for request in pair.running]
+        ids = {request.request_id for request in front}
+        self.running = front + [request for request in self.running if request.request_id not in ids]
+        needed = sum(self._member(request).needed_blocks for request in front)
+        while needed > self._num_free_blocks:
+            last = self.running[-1]
+            pair = self._register.pair_of(last)
+            victims = [last] if pair is None else pair.running
+            if len(victims) == len(self.running):
+                return
+            needed -= sum(self._member(victim).needed_blocks for victim in victims if victim.request_id in ids)
+            self._preempt(victims)
+
+    def _preempt(self, requests: list[Request]) -> None:
+        for request in requests:
+            self.running.remove(request)
+            self._preempt_request(request, self._now)
+            self._has_preempted = True
+
+    def _handle_blocked_waiting_request(self, request: Request) -> bool:
+        if self._has_preempted or not super()._handle_blocked_waiting_request(request):
+            return False
+        room = self.max_num_active_reqs - len(self.running)
+        return self._register.may_enter(request, room)
+
+    def _get_local_prefix_cache_hit(self, request: Request) -> Any:
+        blocks, hit, boundary, has_diverged = super()._get_local_prefix_cache_hit(request)
+        if self._register.pair_of(request) is not None:
+            usable = usable_prefix(hit, request.num_tokens, self.block_size)
+            if usable < hit:
+                blocks, hit = self.kv_cache_manager.truncate_computed_blocks(blocks, usable), usable
+        return blocks, hit, boundary, has_diverged
+
+    def _reserve_prefill_lookahead(self, request: Request, num_computed_tokens: int, num_new_tokens: int) -> int:
+        """vLLM asks this for every request of a step, running or waiting: how many tokens may it run?"""
+        allowed: int = super()._reserve_prefill_lookahead(request, num_computed_tokens, num_new_tokens)
+        pair = self._register.pair_of(request)
+        if pair is not None:
+            remaining = request.num_tokens + request.num_output_placeholders - num_computed_tokens
+            allowed = tokens_to_run(remaining, allowed, allowed > 0 and self._may_sample(pair))
+            if allowed:
+                pair.moved_at = self._now
+        self._tokens_left -= allowed
+        return allowed
+
+    def _may_sample(self, pair: Pair) -> bool:
+        """The pair's decision for this step, taken at its first member and kept for the second."""
+        if pair.id not in self._is_free:
+            members = [self._member(request) for request in pair.members.values()]
+            self._is_free[pair.id] = may_sample(members, self._tokens_left, self._num_free_blocks)
+        return self._is_free[pair.id]
+
+    def _is_ready(self, pair: Pair) -> bool:
+        return pair.is_whole and all(self._member(request).is_ready for request in pair.members.values())
+
+    def _member(self, request: Request) -> Member:
+        computed = request.num_computed_tokens
+        managers = self.kv_cache_manager.coordinator.single_type_managers
+        return Member(
+            is_running=request.status == RequestStatus.RUNNING,
+            remaining=request.num_tokens + request.num_output_placeholders - computed,
+            sampled=request.num_output_tokens,
+            in_flight=request.num_output_placeholders,
+            was_scheduled=request.request_id in self.prev_step_scheduled_req_ids,
+            needed_blocks=sum(computed % manager.block_size == 0 for manager in managers),
+        )
+
+    @property
+    def _num_free_blocks(self) -> int:
+        blocks: int = self.kv_cache_manager.block_pool.get_num_free_blocks()
+        return blocks
+
+
+class LockstepScheduler(Lockstep, AsyncScheduler):  # type: ignore[misc]
+    """For `--scheduler-cls`. Right under asynchronous scheduling (vLLM's default on GPUs) and without it (CPU)."""
