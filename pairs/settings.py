@@ -85,7 +85,7 @@ class Settings(BaseSettings):
 
     # The queue
     max_attempts: int = Field(3, ge=1, description="Attempts at a stage before a pair goes to the dead letters")
-    max_releases: int = Field(20, ge=1, description="Times a pair is given back unharmed before it counts as the cause")
+    max_releases: int = Field(5, ge=1, description="Times a pair is given back unharmed before it counts as the cause")
     lease_s: float = Field(30, gt=0, description="A worker silent for so long loses its entries to another, in seconds")
     idempotency_ttl_s: int = Field(86_400, ge=1, description="How long an idempotency key is remembered, in seconds")
 

@@ -73,13 +73,23 @@ def documented(*kinds: type[JudgefreeError]) -> dict[int | str, dict[str, Any]]:
     told: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
         example = Problem(type=f"{TYPE_PREFIX}{kind.type}", title=kind.title, status=kind.status, detail="...")
-        media = {"schema": Problem.model_json_schema(), "examples": {}}
+        media = {"schema": _SCHEMA, "examples": {}}
         entry = told.setdefault(kind.status, {"description": kind.title, "content": {_MEDIA_TYPE: media}})
         entry["content"][_MEDIA_TYPE]["examples"][kind.type] = {"value": example.model_dump(exclude_none=True)}
     return told
 
 
 _MEDIA_TYPE = "application/problem+json"
+
+
+def _inlined_schema() -> dict[str, Any]:
+    """The schema of a problem without references: OpenAPI resolves none that points into a response."""
+    schema = Problem.model_json_schema()
+    schema["properties"]["errors"] = {"type": "array", "items": schema.pop("$defs")["FieldProblem"]}
+    return schema
+
+
+_SCHEMA = _inlined_schema()
 
 
 async def _refused(_request: Request, error: Exception) -> JSONResponse:

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import re
 from urllib.parse import quote
 
 import httpx
 import pytest
 
 from pairs.model import Decision, Pair, Status
+from service.app import create_app
 from tests.conftest import MakeSettings, free_port
 from tests.examples import a_candidate, a_job, a_pair
 from tests.service.conftest import Served, serving
@@ -152,6 +154,10 @@ async def test_openapi_tells_fields_and_problems(served: Served) -> None:
     form = post["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert {"image", "prompt", "hallucination.method", "hallucination.ratio", "max_tokens", "seed"} <= set(form)
     assert "ratio_mean" in json.dumps(post["requestBody"]["content"]["application/json"])
+    for reference in re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document)):
+        found = document
+        for part in reference.split("/"):
+            found = found[part]
 
 
 async def test_while_redis_is_away_the_gateway_says_so_and_comes_back(make_settings: MakeSettings) -> None:
@@ -176,3 +182,28 @@ async def _until_ok(http: httpx.AsyncClient, path: str) -> httpx.Response:
             break
         await asyncio.sleep(0.1)
     return answer
+
+
+async def test_an_unexpected_error_tells_nothing_of_the_inside(make_settings: MakeSettings) -> None:
+    app = create_app(make_settings(mllm_url=f"http://127.0.0.1:{free_port()}"))
+
+    @app.get("/breaks")
+    async def breaks() -> None:
+        raise RuntimeError("/secret/path at 10.0.0.1")
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://gateway") as http,
+    ):
+        assert_problem(await http.get("/breaks"), 500, "internal")
+
+
+async def test_a_store_that_is_away_is_a_problem_too(served: Served) -> None:
+    path = served.settings.data_dir / "pairs.db"
+    await served.gateway.store.close()
+    for part in path.parent.glob("pairs.db*"):
+        part.unlink()
+    path.mkdir()
+    assert_problem(await served.http.get("/v1/pairs"), 503, "store-unavailable")
+    assert "store" in (await served.http.get("/readyz")).json()["away"]
