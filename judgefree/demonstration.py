@@ -18,6 +18,7 @@ from judgefree.contact_sheet import Entry, write_sheet
 from judgefree.ledger import Ledger
 from judgefree.mistakes import PartFailed
 from judgefree.submission import Outcome, Tally, submit_all
+from pairs.model import Decision
 from pairs.settings import DEMO, Settings, load_settings
 
 CONCURRENCY = 64
@@ -143,9 +144,9 @@ def _submit_scenes(client: Client, scenes: list[Path], places: Places, follow: F
         finished = list(follow(outcomes, len(scenes), tally))
     took_s = time.monotonic() - began
     client.export(places.parquet)
-    some = sorted((one for one in finished if one.pair is not None), key=lambda one: one.file)[:ON_SHEET]
-    entries = [Entry(one.file.name, one.file.read_bytes(), one.pair) for one in some if one.pair is not None]
-    write_sheet(places.sheet, entries, "judgefree demo")
+    entries = [Entry(one.file.name, one.file.read_bytes(), one.pair) for one in finished if one.pair is not None]
+    entries.sort(key=lambda entry: (entry.pair.decision is Decision.DISCARDED, entry.name))  # what teaches first
+    write_sheet(places.sheet, entries[:ON_SHEET], "judgefree demo")
     return Shown(tally, took_s)
 
 

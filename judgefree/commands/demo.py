@@ -91,8 +91,8 @@ def _conclude(console: Console, places: Places, truth: dict[str, Any], shown: Sh
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in (
         (
-            "pairs",
-            f"{truth['pairs']}: {truth['kept']} kept, {truth['swapped']} swapped, {truth['discarded']} discarded",
+            "decisions",
+            f"{truth['pairs']} pairs: {truth['kept']} kept, {truth['swapped']} swapped, {truth['discarded']} discarded",
         ),
         ("pair accuracy", f"{_percent(accuracy['before'])} before verification, {_percent(accuracy['after'])} after"),
         (
