@@ -19,7 +19,7 @@ from judgefree.ledger import Ledger
 from judgefree.mistakes import PartFailed
 from judgefree.submission import Outcome, Tally, submit_all
 from pairs.model import Decision
-from pairs.settings import DEMO, Settings, load_settings
+from pairs.settings import Settings, load_settings
 
 CONCURRENCY = 64
 TIMEOUT_S = 120.0
@@ -83,21 +83,22 @@ class Shown:
 
 
 def demo_settings(places: Places) -> Settings:
-    """Settings of a stack of its own: the embedded models, free ports, nothing shared with another stack."""
+    """Settings of a stack of its own: the embedded models, free ports, the defaults for all else.
+
+    Whatever the person has set is for their own stack: the demo is the same everywhere.
+    """
     redis, port, mllm, verifier = free_ports(4)
-    own = load_settings(
-        model=DEMO,
-        clip=DEMO,
-        data_dir=places.stack,
-        redis_url=f"redis://127.0.0.1:{redis}/0",
-        host="127.0.0.1",
-        port=port,
-        mllm_port=mllm,
-        mllm_url=f"http://127.0.0.1:{mllm}",
-        verifier_port=verifier,
-    )
-    unset = {"database_url": None, "blob_url": None, "adapter": None, "max_model_len": None, "api_keys": ()}
-    return own.model_copy(update=unset)
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    own = {
+        "data_dir": places.stack,
+        "redis_url": f"redis://127.0.0.1:{redis}/0",
+        "port": port,
+        "mllm_port": mllm,
+        "mllm_url": f"http://127.0.0.1:{mllm}",
+        "verifier_port": verifier,
+    }
+    unset = {name: None for name, default in defaults.items() if default is None}
+    return load_settings(**(defaults | own)).model_copy(update=unset)
 
 
 def free_ports(count: int) -> list[int]:

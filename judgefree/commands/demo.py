@@ -12,10 +12,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from judgefree.client import Client
 from judgefree.commands.progress import follow
 from judgefree.commands.stack import no_settings_file, stop_on_signals
+from judgefree.commands.terminal import terminal
 from judgefree.demonstration import Places, Shown, demo_settings, render, score, submit_scenes
 from judgefree.launcher.board import Board
 from judgefree.launcher.parts import Plan, base_url, plan
@@ -43,22 +45,22 @@ def demo(
     """Render scenes with known truth, turn them into pairs, and score the pairs. Exit code 0 only if all came out."""
     began = time.monotonic()
     places = Places(out or load_settings().data_dir / "demo")
-    console = Console(stderr=True)
+    console = terminal()
     with hold_folder(places.root):
         require_space(places.root)
         places.clear()
         places.stack.mkdir()
-        console.print(f"Rendering {count} scenes into {places.scenes}", highlight=False)
+        console.print(f"Rendering {count} scenes into {places.scenes}")
         scenes = render(places, count, seed, split)
         shown = _submit(scenes, places, console)
         if shown is None:
             raise typer.Abort
         truth = score(places)
-        _conclude(Console(), places, truth, shown, time.monotonic() - began)
+        _conclude(terminal(stderr=False), places, truth, shown, time.monotonic() - began)
         if shown.tally.finished < count:
             for failure in shown.tally.failures:
-                console.print(f"{failure.file}: {failure.reason}", style="red", highlight=False, markup=False)
-            console.print(f"The logs are in {places.stack / 'logs'}.", highlight=False)
+                console.print(f"{failure.file}: {failure.reason}", style="red")
+            console.print(f"The logs are in {places.stack / 'logs'}.")
             raise typer.Exit(1)
         if not keep:
             shutil.rmtree(places.stack)
@@ -104,8 +106,8 @@ def _conclude(console: Console, places: Places, truth: dict[str, Any], shown: Sh
         ("parquet", str(places.parquet)),
         ("contact sheet", str(places.sheet)),
     ):
-        table.add_row(f"[bold]{name}[/]", value)
-    console.print(table, soft_wrap=True, highlight=False)
+        table.add_row(Text(name, "bold"), value)
+    console.print(table)
     summary = truth | {"pairs_per_s": shown.pairs_per_s, "took_s": took_s}
     places.summary.write_text(json.dumps(summary, indent=2) + "\n")
 

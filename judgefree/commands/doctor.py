@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from judgefree.commands.terminal import terminal
 from judgefree.examination import Report, State, examine
 from pairs.settings import load_settings
 
@@ -22,7 +23,7 @@ def doctor(
     if as_json:
         typer.echo(json.dumps(asdict(report) | {"is_usable": report.is_usable}, indent=2))
     else:
-        _print(report, Console())
+        _print(report, terminal(stderr=False))
     if not report.is_usable:
         raise typer.Exit(1)
 
@@ -45,4 +46,4 @@ def _section(console: Console, title: str, rows: list[tuple[Text, str, str]]) ->
     console.print(Text(f"\n{title}", "bold"))
     width = max(len(name) for _, name, _ in rows)
     for mark, name, said in rows:
-        console.print(Text.assemble("  ", mark, f"{name:<{width}}  ", said), soft_wrap=True)
+        console.print(Text.assemble("  ", mark, f"{name:<{width}}  ", said))

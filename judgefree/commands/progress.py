@@ -25,7 +25,7 @@ def follow(outcomes: Iterable[Outcome], total: int, tally: Tally, console: Conso
             bar.update(task, advance=1, description=summary(tally))
             if not console.is_terminal and time.monotonic() - last_line > _LINE_EVERY_S:
                 last_line = time.monotonic()
-                console.print(f"{tally.finished + len(tally.failures)} of {total}: {summary(tally)}", highlight=False)
+                console.print(f"{tally.finished + len(tally.failures)} of {total}: {summary(tally)}")
             yield outcome
     finally:
         if console.is_terminal:

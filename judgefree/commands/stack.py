@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from judgefree.commands.terminal import terminal
 from judgefree.launcher.board import Board
 from judgefree.launcher.parts import Plan, base_url, plan
 from judgefree.launcher.preflight import hold_folder, require_space
@@ -52,7 +52,7 @@ def up(
     with hold_folder(settings.data_dir):
         require_space(settings.data_dir)
         what = plan(settings, no_settings_file(settings.data_dir))
-        with Board(Console(stderr=True)) as board:
+        with Board(terminal()) as board:
             asyncio.run(_keep_up(what, board))
 
 

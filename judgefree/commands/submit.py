@@ -10,6 +10,7 @@ from rich.console import Console
 from judgefree.client import Fields
 from judgefree.commands.connection import open_client
 from judgefree.commands.progress import follow, summary
+from judgefree.commands.terminal import terminal
 from judgefree.contact_sheet import Entry, write_sheet
 from judgefree.ledger import Ledger
 from judgefree.mistakes import Mistake
@@ -59,7 +60,7 @@ def submit(
     found = find_images(paths)
     if not found.images:
         raise Mistake("There is no image among the given paths; JPEG, PNG, WebP and GIF are read.")
-    console, tally, entries = Console(stderr=True), Tally(), list[Entry]()
+    console, tally, entries = terminal(), Tally(), list[Entry]()
     with open_client(load_settings(), url) as client, Ledger(out) as ledger:
         outcomes = submit_all(client, found.images, fields, ledger, concurrency, timeout)
         try:
@@ -67,7 +68,7 @@ def submit(
                 if sheet is not None and outcome.pair is not None and len(entries) < MOST_ON_SHEET:
                     entries.append(Entry(outcome.file.name, client.image(outcome.pair.id), outcome.pair))
         except KeyboardInterrupt:
-            console.print(f"Interrupted: {summary(tally)}. Run the same command again to go on.", highlight=False)
+            console.print(f"Interrupted: {summary(tally)}. Run the same command again to go on.")
             raise
     if sheet is not None:
         write_sheet(sheet, entries, "judgefree pairs")
@@ -85,9 +86,9 @@ def read_fields(given: dict[str, object]) -> Fields:
 def _conclude(console: Console, tally: Tally, found: Found, out: Path) -> None:
     """The summary, what was no image, what failed; exits with 1 unless all that was named came out."""
     for failure in tally.failures:
-        console.print(f"{failure.file}: {failure.reason}", style="red", highlight=False, markup=False)
+        console.print(f"{failure.file}: {failure.reason}", style="red")
     for other in (*found.named_others, *found.met_others):
-        console.print(f"{other}: not an image, left out", style="yellow", highlight=False, markup=False)
-    console.print(f"{tally.finished} of {len(found.images)} images in {out}: {summary(tally)}.", highlight=False)
+        console.print(f"{other}: not an image, left out", style="yellow")
+    console.print(f"{tally.finished} of {len(found.images)} images in {out}: {summary(tally)}.")
     if tally.failures or found.named_others:
         raise typer.Exit(1)

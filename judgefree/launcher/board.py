@@ -28,7 +28,7 @@ class Board:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._rows: dict[str, tuple[str, str, str, float]] = {}
+        self._rows: dict[str, tuple[str, Text, float]] = {}
         self._live = Live(get_renderable=self._table, console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Self:
@@ -46,12 +46,12 @@ class Board:
         self._live.stop()
 
     def say(self, line: str) -> None:
-        self.console.print(line, highlight=False, soft_wrap=True)
+        self.console.print(line)
 
     def changed(self, part: Part, phase: Phase) -> None:
         mark, style = _MARKS[phase]
         took_s = self._elapsed_s(part)
-        self._rows[part.name] = (part.title, f"[{style}]{mark}[/] {phase}", style, time.monotonic())
+        self._rows[part.name] = (part.title, Text.assemble((mark, style), f" {phase}"), time.monotonic())
         if phase is Phase.READY:
             self.say(f"{part.title}: ready after {took_s:.1f} s")
         elif phase is Phase.STARTING and not self.console.is_terminal:
@@ -59,21 +59,21 @@ class Board:
 
     def died(self, part: Part, exit_code: int, delay_s: float, log: Path, last_lines: Sequence[str]) -> None:
         self.say(
-            f"{part.title} ended with exit code {exit_code}; starting it again in {delay_s:.1f} s. {log} ends with:"
+            f"{part.title} ended with exit code {exit_code}; starting it again in {delay_s:.1f} s. Its log is {log}"
         )
         for line in last_lines:
-            self.console.print(Text(f"    {line}", style="dim"), soft_wrap=True)
+            self.console.print(Text(f"    {line}", style="dim"))
 
     def ending(self, part: Part) -> None:
-        self._rows[part.name] = (part.title, "[dim]◌[/] ending", "dim", time.monotonic())
+        self._rows[part.name] = (part.title, Text.assemble(("◌", "dim"), " ending"), time.monotonic())
         if not self.console.is_terminal:
             self.say(f"{part.title}: ending")
 
     def _elapsed_s(self, part: Part) -> float:
-        return time.monotonic() - self._rows[part.name][3] if part.name in self._rows else 0.0
+        return time.monotonic() - self._rows[part.name][2] if part.name in self._rows else 0.0
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
-        for title, state, _, since in self._rows.values():
-            table.add_row(title, state, f"[dim]{time.monotonic() - since:.0f} s[/]")
+        for title, state, since in self._rows.values():
+            table.add_row(title, state, Text(f"{time.monotonic() - since:.0f} s", "dim"))
         return table

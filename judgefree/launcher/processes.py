@@ -37,6 +37,7 @@ class Child:
         """
         _rotate(log)
         with log.open("ab") as output:
+            start = output.tell()  # before the child shares the file's position
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(_HERE / "tether.py"), str(os.getpid()), *command),
                 env=dict(environment),
@@ -45,7 +46,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            return cls(process, log, output.tell())
+            return cls(process, log, start)
 
     @property
     def group(self) -> int:
