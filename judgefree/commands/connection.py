@@ -5,7 +5,7 @@ from judgefree.launcher.parts import base_url
 from pairs.settings import Settings
 
 
-def open_client(settings: Settings, url: str | None = None) -> Client:
+def open_client(settings: Settings, url: str | None = None, patience_s: float = 0) -> Client:
     """A client of the gateway at `url`, or of the one that the settings describe."""
     key = settings.api_keys[0] if settings.api_keys else None
-    return Client(url or base_url(settings.host, settings.port), api_key=key)
+    return Client(url or base_url(settings.host, settings.port), api_key=key, patience_s=patience_s)

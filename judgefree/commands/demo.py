@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from judgefree.client import Client
+from judgefree.commands.connection import open_client
 from judgefree.commands.progress import follow
 from judgefree.commands.stack import no_settings_file, stop_on_signals
+from judgefree.commands.submit import PATIENCE_S
 from judgefree.commands.terminal import terminal
 from judgefree.demonstration import Places, Shown, demo_settings, render, score, submit_scenes
 from judgefree.launcher.board import Board
-from judgefree.launcher.parts import Plan, base_url, plan
+from judgefree.launcher.parts import Plan, plan
 from judgefree.launcher.preflight import hold_folder, require_space
 from judgefree.launcher.stack import Stack
 from judgefree.submission import Outcome, Tally
@@ -82,7 +83,7 @@ async def _run(what: Plan, scenes: list[Path], places: Places, board: Board) -> 
         return follow(outcomes, total, tally, board.console)
 
     async def work() -> Shown:
-        with Client(base_url(what.settings.host, what.settings.port)) as client:
+        with open_client(what.settings, patience_s=PATIENCE_S) as client:
             return await submit_scenes(client, scenes, places, shown)
 
     return await running.run(work)

@@ -19,6 +19,8 @@ from pairs.model import Method
 from pairs.settings import load_settings
 
 MOST_ON_SHEET = 200
+PATIENCE_S = 300.0
+"""Longer than `judgefree up` takes to start a dead part again."""
 
 
 def submit(
@@ -42,26 +44,15 @@ def submit(
     timeout: Annotated[float, typer.Option(min=1, help="Longest wait for one image, in seconds.")] = 600,
 ) -> None:
     """Turn images into preference pairs over HTTP. Exit code 0 only if every image came out."""
-    asked: dict[str, object] = {
-        "prompt": prompt,
-        "method": method,
-        "ratio": ratio,
-        "ratio_mean": ratio_mean,
-        "ratio_std": ratio_std,
-    }
-    sampling: dict[str, object] = {
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_p": top_p,
-        "top_k": top_k,
-        "seed": seed,
-    }
-    fields = read_fields(asked | sampling)
+    fields = read_fields({name: value for name, value in locals().items() if name in Fields.model_fields})
     found = find_images(paths)
     if not found.images:
         raise Mistake("There is no image among the given paths; JPEG, PNG, WebP and GIF are read.")
     console, tally, entries = terminal(), Tally(), list[Entry]()
-    with open_client(load_settings(), url) as client, Ledger(out) as ledger:
+    settings = load_settings()
+    with open_client(settings, url) as hasty:
+        hasty.stats()  # a gateway that was never there is said at once; one that goes away later is waited for
+    with open_client(settings, url, PATIENCE_S) as client, Ledger(out) as ledger:
         outcomes = submit_all(client, found.images, fields, ledger, concurrency, timeout)
         try:
             for outcome in follow(outcomes, len(found.images), tally, console):

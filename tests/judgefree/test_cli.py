@@ -9,6 +9,7 @@ import pytest
 
 from judgefree.cli import run
 from tests.conftest import free_port
+from tests.service.pictures import picture
 
 OWN_COMMANDS = ["up", "demo", "submit", "export", "requeue", "doctor", "version"]
 PROGRAMS = {"gateway": "service", "mllm": "workers.mllm", "verifier": "workers.clip"}
@@ -76,10 +77,11 @@ def test_a_used_port_of_the_gateway_is_named_before_anything_starts(
     assert not (tmp_path / "judgefree-data" / "logs").exists()
 
 
-@pytest.mark.parametrize("arguments", [["export", "--out", "pairs.parquet"], ["requeue"]])
+@pytest.mark.parametrize("arguments", [["export", "--out", "pairs.parquet"], ["requeue"], ["submit", "one.png"]])
 def test_what_is_away_is_said_in_one_sentence_with_exit_code_1(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path("one.png").write_bytes(picture())
     assert run(arguments) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert not Path("pairs.parquet").exists()
