@@ -1,6 +1,7 @@
 """The logits processor on vLLM's own batch updates: rows that come, go, move and swap."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def params(twin: str, role: str, ratio: float = 0.5, **fields: float) -> Samplin
     return SamplingParams(extra_args=xargs(twin, role, ratio), **({"temperature": 0.0} | fields))
 
 
-def update(processor: PairedDecoding, **changes: list[object]) -> None:
+def update(processor: PairedDecoding, **changes: list[Any]) -> None:
     processor.update_state(BatchUpdate(batch_size=8, **({"removed": [], "added": [], "moved": []} | changes)))
 
 
@@ -40,7 +41,7 @@ def test_both_rows_get_the_blend_and_other_rows_nothing(processor: PairedDecodin
 
 
 def test_rows_are_followed_as_they_move(processor: PairedDecoding) -> None:
-    added = [(0, params("a", "grounded"), [], []), (1, params("a", "blind", 0.5), [], [])]
+    added: list[Any] = [(0, params("a", "grounded"), [], []), (1, params("a", "blind", 0.5), [], [])]
     update(processor, added=added)
     update(processor, moved=[(0, 3, MoveDirectionality.UNIDIRECTIONAL)])
     update(processor, moved=[(1, 3, MoveDirectionality.SWAP)])

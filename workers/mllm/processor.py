@@ -12,7 +12,7 @@ from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p
 
 from workers.mllm.blend import Draw, blend, draw_tokens, only, warm
-from workers.mllm.twins import Role, Twin, check_admissible, twin_of
+from workers.mllm.twins import Role, Twin, check_admissible, seed_of, twin_of
 
 _GREEDY_BELOW = 1e-5  # vLLM's own bound: a lower temperature is greedy
 
@@ -26,7 +26,7 @@ class _Row:
     @property
     def seed(self) -> int:
         """The request's seed, as signed 64 bits; the twin id takes the place of a missing one."""
-        seed: int | None = self.params.seed
+        seed = seed_of(self.params)
         if seed is not None:
             return (seed + 2**63) % 2**64 - 2**63
         return int.from_bytes(blake2b(self.twin.id.encode(), digest_size=8).digest(), signed=True)

@@ -9,6 +9,8 @@ import time
 from typing import Any
 
 from vllm.logger import init_logger
+from vllm.platforms import current_platform
+from vllm.sampling_params import SamplingType
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.scheduler import Scheduler
@@ -18,7 +20,8 @@ from vllm.v1.request import Request, RequestStatus
 
 from workers.mllm.launch import WAIT_VARIABLE
 from workers.mllm.lockstep import Member, may_sample, tokens_to_run, usable_prefix
-from workers.mllm.pairing import Pair, Register
+from workers.mllm.pairing import Pair, Refusal, Register
+from workers.mllm.twins import take_seed
 
 logger = init_logger(__name__)
 
@@ -62,10 +65,36 @@ class Lockstep(Scheduler):  # type: ignore[misc]
     def add_request(self, request: Request) -> None:
         super().add_request(request)
         pair, refusal = self._register.enter(request, time.monotonic())
+        if pair is None:
+            refusal = refusal or self._hindrance(request)
+        else:
+            take_seed(request.sampling_params)
+            if pair.is_whole:
+                self._queue_together(pair, request)
         if refusal is not None:
             self._end(refusal.requests, refusal.reason)
-        elif pair is not None and pair.is_whole:
-            self._queue_together(pair, request)
+
+    def _hindrance(self, request: Request) -> Refusal | None:
+        """What keeps an ordinary request from being served; see `_must_run_whole`."""
+        longest = self._step_budget - self.max_num_running_reqs
+        if request.num_tokens > longest and self._must_run_whole(request):
+            reason = f"On a CPU, a sampled answer with a seed takes a prompt of at most {longest} tokens."
+            return Refusal([request], reason)
+        return None
+
+    def _must_run_whole(self, request: Request) -> bool:
+        """Whether a prompt may not be run in parts: then vLLM 0.32 takes back a sample, for which it rewinds the
+        request's random generator, and generators of a CPU cannot be rewound (the engine would end).
+        """
+        params = request.sampling_params
+        is_seeded = params is not None and params.sampling_type == SamplingType.RANDOM_SEED
+        return is_seeded and current_platform.is_cpu()
+
+    @property
+    def _step_budget(self) -> int:
+        """The most tokens that one step takes."""
+        budget: int = min(self.max_num_scheduled_tokens, self.scheduler_config.max_num_batched_tokens)
+        return budget
 
     def _queue_together(self, pair: Pair, later: Request) -> None:
         """Twins stand side by side in the queue, at the place of the later one, so that they are admitted together."""
@@ -116,7 +145,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
     # A step
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
-        self._tokens_left = min(self.max_num_scheduled_tokens, self.scheduler_config.max_num_batched_tokens)
+        self._tokens_left = self._step_budget
         self._is_free.clear()
         self._has_preempted = False
         self._now = time.monotonic()
@@ -175,9 +204,11 @@ class Lockstep(Scheduler):  # type: ignore[misc]
     def _reserve_prefill_lookahead(self, request: Request, num_computed_tokens: int, num_new_tokens: int) -> int:
         """vLLM asks this for every request of a step, running or waiting: how many tokens may it run?"""
         allowed: int = super()._reserve_prefill_lookahead(request, num_computed_tokens, num_new_tokens)
+        remaining = request.num_tokens + request.num_output_placeholders - num_computed_tokens
         pair = self._register.pair_of(request)
-        if pair is not None:
-            remaining = request.num_tokens + request.num_output_placeholders - num_computed_tokens
+        if pair is None:
+            allowed = 0 if allowed < remaining and self._must_run_whole(request) else allowed
+        else:
             allowed = tokens_to_run(remaining, allowed, allowed > 0 and self._may_sample(pair))
             if allowed:
                 pair.moved_at = self._now

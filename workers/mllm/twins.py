@@ -19,6 +19,8 @@ ROLE_KEY = "judgefree_role"
 RATIO_KEY = "judgefree_ratio"
 KEYS = frozenset({TWIN_KEY, ROLE_KEY, RATIO_KEY})
 
+_SEED_KEY = "seed of the twin"
+
 MAX_RATIO = 2.0
 """Ratios lie in [-MAX_RATIO, MAX_RATIO]; past it the blend is noise."""
 MAX_ID_LENGTH = 128
@@ -69,6 +71,23 @@ def twin_of(extra_args: Mapping[str, Any] | None) -> Twin | None:
     return Twin(twin_id, Role(role), float(ratio))
 
 
+def take_seed(params: "SamplingParams") -> None:
+    """Move a twin's seed to where only `seed_of` finds it, so that vLLM makes no random generator for the request.
+
+    A member is held one token short of its first sample, and vLLM takes the sample of an unfinished prompt back by
+    rewinding the request's generator, which ends the engine on a CPU.
+    """
+    if params.seed is not None:
+        params.extra_args = {**(params.extra_args or {}), _SEED_KEY: params.seed}
+        params.seed = None
+
+
+def seed_of(params: "SamplingParams") -> int | None:
+    """The seed that the client sent, wherever it now stands."""
+    seed: int | None = (params.extra_args or {}).get(_SEED_KEY, params.seed)
+    return seed
+
+
 def refusals(params: "SamplingParams") -> list[str]:
     """The sampling parameters of a twin that paired decoding does not take, by name.
 
@@ -105,7 +124,7 @@ def disagreements(grounded: "SamplingParams", blind: "SamplingParams") -> list[s
 
 def _plain(params: "SamplingParams") -> dict[str, Any]:
     fields = {name: value for name, value in msgspec.structs.asdict(params).items() if name not in _OF_NO_EFFECT}
-    return {**fields, RATIO_KEY: (params.extra_args or {}).get(RATIO_KEY)}
+    return {**fields, RATIO_KEY: (params.extra_args or {}).get(RATIO_KEY), "seed": seed_of(params)}
 
 
 def _list(keys: "set[str] | frozenset[str]") -> str:
