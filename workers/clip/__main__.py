@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pairs.errors import MissingModel, SettingsError
 from pairs.logs import configure_logs
-from pairs.settings import Settings, load_settings
+from pairs.settings import Settings, load_settings, local_model
 
 _FLAGS = (
     "clip", "clip_device", "clip_dtype", "margin_threshold", "batch_size", "batch_age_s", "verifier_port", "host",
@@ -24,9 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(**vars(parser.parse_args(arguments)))
         configure_logs("verifier", settings.log_level)
+        local_model(settings.clip, "clip")
         if "OMP_NUM_THREADS" in os.environ:  # the tokenizer's threads count as torch's do: one share of the cores
             os.environ.setdefault("RAYON_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
-        from workers.clip.process import serve  # takes seconds, and a wrong setting should not
+        from workers.clip.process import serve  # takes seconds; what is wrong so far is said before
 
         asyncio.run(serve(settings))
     except (SettingsError, MissingModel) as error:

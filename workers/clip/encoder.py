@@ -1,7 +1,9 @@
 """The contrastive encoder: open_clip behind four calls. Bytes and texts in, rows of unit length out."""
 
 import io
+import struct
 import warnings
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -24,6 +26,11 @@ Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
 _PRECISION = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+_BROKEN = (
+    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error, zlib.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
+"""What Pillow raises for bytes that it cannot read."""
 _MOST_ROWS = 1024
 """Rows in one pass of a tower: it bounds memory, and is more than a usual batch has."""
 
@@ -76,7 +83,7 @@ class Encoder:
         try:
             with Image.open(io.BytesIO(content)) as image:
                 return self._preprocess(image.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's own choice
+        except _BROKEN as error:
             raise NotAnImage(f"The stored image cannot be read: {_first_line(error)}") from error
 
     def fits(self, sentences: Sequence[str]) -> list[bool]:
