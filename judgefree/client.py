@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -180,11 +181,9 @@ class Client:
         part = file.with_name(f"{file.name}.part")
         query = (filters or Filters()).query() | {"format": kind}
         try:
-            with self._http.stream("GET", "/v1/export", params=query) as response, part.open("wb") as out:
-                if response.is_error:
-                    response.read()
-                    raise _error(response)
-                for chunk in response.iter_bytes():
+            streamed = self._send("GET", "/v1/export", params=query, is_streamed=True)
+            with closing(streamed), part.open("wb") as out:
+                for chunk in streamed.iter_bytes():
                     out.write(chunk)
             part.replace(file)
         except httpx.TransportError as error:
@@ -193,12 +192,12 @@ class Client:
             part.unlink(missing_ok=True)
         return file.stat().st_size
 
-    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+    def _send(self, method: str, path: str, *, is_streamed: bool = False, **request: Any) -> httpx.Response:
         deadline = time.monotonic() + self._patience_s
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                response = self._http.request(method, path, **request)
+                response = self._http.send(self._http.build_request(method, path, **request), stream=is_streamed)
             except httpx.TransportError as error:
                 if time.monotonic() + pause_s > deadline:
                     raise self._unreachable() from error
@@ -206,6 +205,7 @@ class Client:
             else:
                 if not response.is_error:
                     return response
+                response.read()
                 asked_s = retry_after_s(response.headers, pause_s)
                 if response.status_code not in _BUSY or time.monotonic() + asked_s > deadline:
                     raise _error(response)
