@@ -28,13 +28,17 @@ class MllmServer:
 
 @contextmanager
 def serving(
-    model: Path | str, *flags: str, log: Path, environment: Mapping[str, str] | None = None
+    model: Path | str,
+    *flags: str,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    module: str = "workers.mllm",
 ) -> Iterator[MllmServer]:
-    """`python -m workers.mllm --model MODEL FLAGS` on a free port, until the block is left.
+    """`python -m MODULE --model MODEL FLAGS` on a free port, until the block is left.
 
     Raises RuntimeError with the end of the log when the server ends or is not up within START_TIMEOUT_S.
     """
     url = f"http://127.0.0.1:{(port := free_port())}"
     arguments = ["--model", str(model), "--served-model-name", "mllm", "--port", str(port), *flags]
-    with running_part("workers.mllm", arguments, environment or {}, f"{url}/health", log, START_TIMEOUT_S):
+    with running_part(module, arguments, environment or {}, f"{url}/health", log, START_TIMEOUT_S):
         yield MllmServer(url, "mllm")

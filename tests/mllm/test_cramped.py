@@ -12,12 +12,17 @@ from tests.mllm.test_paired_decoding import is_same_or_tied
 from workers.mllm.reference import TwoPass
 
 
-@pytest.fixture(scope="module")
-def cramped(mllm_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MllmServer]:
+@pytest.fixture(scope="module", params=["workers.mllm", "tests.mllm.asynchronous"])
+def cramped(
+    request: pytest.FixtureRequest, mllm_folder: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MllmServer]:
     """12 blocks of 32 tokens, where a pair grows to 6; 5 places; steps shorter than one prompt with its image."""
     flags = ["--num-gpu-blocks-override", "12", "--max-model-len", "160", "--max-num-seqs", "5"]
     flags += ["--max-num-batched-tokens", "40"]
-    with serving(mllm_folder, *flags, log=tmp_path_factory.mktemp("cramped") / "vllm.log") as server:
+    log = tmp_path_factory.mktemp("cramped") / "vllm.log"
+    module: str = request.param
+    with serving(mllm_folder, *flags, log=log, module=module, environment={"VLLM_LOGGING_LEVEL": "DEBUG"}) as server:
+        assert ("Batch queue is enabled" in log.read_text()) == (module == "tests.mllm.asynchronous")
         yield server
 
 

@@ -1,5 +1,6 @@
 """How vLLM is started: arguments, environment, and one sentence when it cannot be."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ def test_the_environment_binds_each_process_to_its_share_of_the_cores() -> None:
     assert made["VLLM_USE_V2_MODEL_RUNNER"] == "0"
     assert made["HOME"] == "x"
     assert "HF_HUB_OFFLINE" not in made
+    assert "VLLM_CPU_KVCACHE_SPACE" not in made
     kept = environment(Launch("m"), is_cpu=True, inherited={"VLLM_CPU_OMP_THREADS_BIND": "7"}, cores=[2, 3])
     assert kept["VLLM_CPU_OMP_THREADS_BIND"] == "7"
 
@@ -46,6 +48,21 @@ def test_flags_win_over_settings_and_the_rest_goes_to_vllm(monkeypatch: pytest.M
     assert launch.max_num_seqs == 6
     assert launch.more == ("--enable-lora",)
     assert environment(launch, is_cpu=False, inherited={}, cores=[0])[WAIT_VARIABLE] == "2.5"
+
+
+def test_a_used_port_is_one_sentence_and_status_2(mllm_folder: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ended = subprocess.run(
+            [sys.executable, "-m", "workers.mllm", "--model", mllm_folder, "--port", port],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 2
+    assert ended.stderr == f"vLLM cannot listen on 127.0.0.1:{port}: Address already in use.\n"
 
 
 @pytest.mark.parametrize("folder", ["./nowhere", "EMPTY"])

@@ -1,6 +1,7 @@
 """How vLLM is started for this system: its command line and environment. Pure, but for `start`."""
 
 import os
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,11 @@ class Launch:
     def is_local(self) -> bool:
         return Path(self.model).is_dir()
 
+    @property
+    def is_tiny(self) -> bool:
+        """Whether the model is a local one whose weights take less than 256 MiB."""
+        return self.is_local and sum(file.stat().st_size for file in Path(self.model).glob("*.safetensors")) < 2**28
+
 
 def arguments(launch: Launch, is_cpu: bool) -> list[str]:
     """vLLM's arguments. What `launch.more` repeats wins, since vLLM takes the last of two.
@@ -80,7 +86,9 @@ def environment(launch: Launch, is_cpu: bool, inherited: Mapping[str, str], core
     if is_cpu:
         threads = int(inherited.get("OMP_NUM_THREADS", len(cores)))
         bound = ",".join(map(str, cores[:threads]))
-        defaults |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": bound}
+        defaults |= {"VLLM_CPU_OMP_THREADS_BIND": bound}
+        if launch.is_tiny:  # otherwise vLLM takes most of the machine's memory for its KV cache
+            defaults |= {"VLLM_CPU_KVCACHE_SPACE": "1"}
     return {**defaults, **inherited, "VLLM_USE_V2_MODEL_RUNNER": "0"}
 
 
@@ -106,14 +114,24 @@ def check_installation() -> bool:
 def start(launch: Launch) -> None:
     """Replace this process by vLLM's server, so that its process id and signals stay the caller's.
 
-    Raises LaunchError when the model or the installation is not there.
+    Raises LaunchError when the model, the installation or the port is not there to be used.
     """
     is_path = launch.model.startswith((".", "/", "~"))
     if (is_path or launch.is_local) and not (Path(launch.model) / "config.json").is_file():
         raise LaunchError(f"There is no model in {launch.model}: no config.json.")
     is_cpu = check_installation()
+    _check_port(launch)
     environ = environment(launch, is_cpu, os.environ, sorted(os.sched_getaffinity(0)))
     os.execve(sys.executable, [sys.executable, "-m", SERVER, *arguments(launch, is_cpu)], environ)
+
+
+def _check_port(launch: Launch) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((launch.host, launch.port))
+        except OSError as error:
+            raise LaunchError(f"vLLM cannot listen on {launch.host}:{launch.port}: {error.strerror}.") from error
 
 
 def _version(distribution: str) -> str | None:

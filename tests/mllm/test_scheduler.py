@@ -1,0 +1,32 @@
+"""What our scheduler takes for granted of vLLM's."""
+
+import inspect
+import re
+
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.scheduler import Scheduler
+
+from workers.mllm import scheduler
+from workers.mllm.scheduler import Lockstep
+
+OVERRIDDEN = {
+    "__init__",
+    "add_request",
+    "finish_requests",
+    "schedule",
+    "update_from_output",
+    "_free_request",
+    "_get_local_prefix_cache_hit",
+    "_handle_blocked_waiting_request",
+    "_reserve_prefill_lookahead",
+}
+
+
+def test_our_names_hide_none_of_vllms_but_those_that_are_meant() -> None:
+    """A method or attribute of ours with the name of one of vLLM's would break its scheduler in silence."""
+    ours = {name for name, value in vars(Lockstep).items() if inspect.isfunction(value) or isinstance(value, property)}
+    assert {name for name in ours if hasattr(AsyncScheduler, name)} == OVERRIDDEN
+    attributes = set(re.findall(r"self\.(_\w+)(?:: [^=\n]+)? = ", inspect.getsource(scheduler)))
+    theirs = set(re.findall(r"self\.(\w+)", inspect.getsource(Scheduler) + inspect.getsource(AsyncScheduler)))
+    assert attributes >= {"_register", "_is_free"}
+    assert not (attributes | (ours - OVERRIDDEN)) & theirs
