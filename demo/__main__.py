@@ -71,7 +71,7 @@ def train(
     ] = False,
 ) -> None:
     """Train both models from nothing; interrupted at any time, the same command goes on where it was."""
-    _one_thread()
+    _prepare_torch()
     from demo.models.training import ForeignCheckpointError
     from demo.train import StageFailedError, train_all, train_clip, train_mllm, train_tower
 
@@ -90,7 +90,7 @@ def evaluate(
     count: Annotated[int, typer.Option(min=1, help="Unseen scenes a split.")] = 500,
 ) -> None:
     """Measure weights on unseen scenes and write their card; exits with 1 where a promised bound does not hold."""
-    _one_thread()
+    _prepare_torch()
     _measure(weights, count, must_hold=True)
 
 
@@ -109,9 +109,10 @@ def _figures(bound: dict[str, Any]) -> str:
     return ", ".join(f"{figure:.4g}" for figure in bound["figures"])
 
 
-def _one_thread() -> None:
-    """OpenMP reads this once, when torch is first imported: hence the imports inside the commands."""
+def _prepare_torch() -> None:
+    """Both variables are read when torch and transformers are first imported: hence the imports inside the commands."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def _fail(message: str) -> None:

@@ -35,7 +35,7 @@ def bounds_of(card: dict[str, Any]) -> Iterator[Bound]:
         chair = [card["splits"][split]["by_ratio"][ratio]["chair_i"] for ratio in _RISING]
         rises = all(before < after for before, after in pairwise(chair))
         yield Bound(f"CHAIR_i rises over h = 0, 0.25, 0.5, 0.75, 1, {split}", chair, rises)
-        doubles = chair[3] >= 2 * chair[0]
+        doubles = chair[3] >= 2 * chair[0] > 0
         yield Bound(f"CHAIR_i at least doubles by h = 0.75, {split}", [chair[0], chair[3]], doubles)
     for split, figures in card["splits"].items():
         share = figures["clip"]["true_above_absent_object"]
@@ -96,14 +96,15 @@ def _pairs(card: dict[str, Any]) -> list[str]:
     rows = [
         "## Pairs, h ~ N(0.5, 0.15): accuracy by ground truth before and after verification",
         "",
-        "| split | threshold | before | after | kept | swapped | discarded |",
-        "|---|---|---|---|---|---|---|",
+        "| split | threshold | before | after | kept | swapped | discarded | CHAIR_i of chosen | of rejected |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for split, figures in card["splits"].items():
         for threshold, row in figures["pairs_by_threshold"].items():
-            shares = " | ".join(_percent(row["pair_accuracy"][when]) for when in ("before", "after"))
+            shares = " | ".join(_percent(row[f"accuracy_{when}"]) for when in ("before", "after"))
             counts = " | ".join(str(row[decision]) for decision in ("kept", "swapped", "discarded"))
-            rows.append(f"| {split} | {threshold} | {shares} | {counts} |")
+            chair = f"{row['chosen_chair_i']:.3f} | {row['rejected_chair_i']:.3f}"
+            rows.append(f"| {split} | {threshold} | {shares} | {counts} | {chair} |")
     return [*rows, "", f"Suggested threshold: {SUGGESTED_THRESHOLD}.", ""]
 
 

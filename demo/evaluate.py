@@ -22,7 +22,7 @@ from demo.models.mllm import load_mllm, prompt_ids
 from demo.models.tower import load_reader, pixel_values, seen_objects
 from demo.models.two_pass import decode
 from demo.scenes import OBJECT_NAMES, PLACES, TEST_SPLITS, Scene, draw_scenes, pixels_of
-from demo.score import ScoredPair, score_pairs
+from demo.score import DECISIONS, ScoredPair, score_pairs
 
 EVALUATION_SEED = 20_000
 RATIOS = (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0)
@@ -88,8 +88,16 @@ class Evaluation:
                 _verified(str(scene.index), ours, theirs, margin, threshold)
                 for scene, ours, theirs, margin in zip(scenes, normal, injected, margins, strict=True)
             ]
-            rows[str(threshold)] = score_pairs(verified, names)
+            rows[str(threshold)] = _pair_figures(score_pairs(verified, names))
         return rows
+
+
+def _pair_figures(scored: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **{decision: scored[decision] for decision in DECISIONS},
+        **{f"accuracy_{when}": scored["pair_accuracy"][when] for when in ("before", "after")},
+        **{f"{answer}_chair_i": scored["answers"][answer]["chair_i"] for answer in ("chosen", "rejected")},
+    }
 
 
 def _mean(scores: list[float]) -> float:

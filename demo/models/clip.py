@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from demo.captions import sentence
 from demo.models.tokenizer import CLIP_CONTEXT, clip_tokenizer
-from demo.models.tower import PATCH_SIDE, PIXEL_MEAN, PIXEL_STD, pixel_values
-from demo.models.training import Progress, Recipe, train
+from demo.models.tower import NOTHING, PATCH_SIDE, PIXEL_MEAN, PIXEL_STD, patch_classes, pixel_values
+from demo.models.training import Progress, Recipe, train, write_weights
 from demo.scenes import GRID_SIDE, IMAGE_SIDE, Scene, SceneObject, draw_scenes, pixels_of
 
 TWO_OBJECTS = 0.4
@@ -61,8 +60,20 @@ def clip_config() -> dict[str, Any]:
     }
 
 
-def new_model() -> open_clip.CLIP:
-    return open_clip.CLIP(**clip_config()["model_cfg"])
+class Learner(nn.Module):
+    """CLIP and a patch head: naming what stands in each patch teaches the image tower far faster than matching does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clip = open_clip.CLIP(**clip_config()["model_cfg"])
+        self.head = nn.Linear(clip_config()["model_cfg"]["vision_cfg"]["width"], NOTHING + 1)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """[images, 3, 48, 48] -> unit embeddings [images, 96] and patch logits [images, 36, 25]."""
+        self.clip.visual.output_tokens = True
+        embeddings, patches = self.clip.visual(pixels)
+        self.clip.visual.output_tokens = False
+        return nn.functional.normalize(embeddings, dim=-1), self.head(patches)
 
 
 def token_ids(sentences: list[str]) -> Tensor:
@@ -98,27 +109,29 @@ def truth(scenes: list[Scene], mentioned: list[list[SceneObject]]) -> Tensor:
 def recipe(seed: int, *, fast: bool) -> Recipe:
     if fast:
         return Recipe("clip", seed, steps=12, batch_size=8, peak_lr=1e-3, checkpoint_every=2)
-    return Recipe("clip", seed, steps=1500, batch_size=96, peak_lr=1e-3)
+    return Recipe("clip", seed, steps=1000, batch_size=96, peak_lr=1e-3)
 
 
 def train_clip(plan: Recipe, checkpoint: Path, progress: Progress) -> open_clip.CLIP:
     """The trained CLIP; goes on from the checkpoint where there is one."""
     torch.manual_seed(plan.seed)
-    model = new_model()
+    learner = Learner()
+    model = learner.clip
 
     def loss_of_step(step: int) -> Tensor:
         rng = np.random.default_rng([plan.seed, 200, step])
         scenes = draw_scenes("matching", plan.seed, range(step * plan.batch_size, (step + 1) * plan.batch_size))
         mentioned = [draw_mentioned(scene, rng) for scene in scenes]
-        images = model.encode_image(pixel_values([pixels_of(scene) for scene in scenes]), normalize=True)
+        images, patches = learner(pixel_values([pixels_of(scene) for scene in scenes]))
         texts = model.encode_text(token_ids([sentence(things, rng) for things in mentioned]), normalize=True)
         logits = model.logit_scale.exp().clamp(max=100) * images @ texts.T
         targets = truth(scenes, mentioned)
         to_text = nn.functional.cross_entropy(logits, targets / targets.sum(1, keepdim=True))
         to_image = nn.functional.cross_entropy(logits.T, (targets / targets.sum(0)).T)
-        return (to_text + to_image) / 2
+        naming = nn.functional.cross_entropy(patches.flatten(0, 1), patch_classes(scenes).flatten())
+        return (to_text + to_image) / 2 + naming
 
-    train(model, plan, loss_of_step, checkpoint, progress)
+    train(learner, plan, loss_of_step, checkpoint, progress)
     return model
 
 
@@ -126,8 +139,7 @@ def save_clip(model: open_clip.CLIP, folder: Path) -> None:
     """Write the folder that `open_clip.create_model_and_transforms("local-dir:FOLDER")` loads."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "open_clip_config.json").write_text(json.dumps(clip_config(), indent=2) + "\n", encoding="utf-8")
-    weights = {key: value.contiguous() for key, value in model.state_dict().items()}
-    save_file(weights, folder / "open_clip_model.safetensors", {"format": "pt"})
+    write_weights(model.state_dict(), folder / "open_clip_model.safetensors")
     _TOKENIZER.save_pretrained(folder)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
     CLIPImageProcessorPil,
@@ -26,10 +26,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from demo.captions import DEFAULT_PROMPT, PROMPTS, caption
+from demo.captions import DEFAULT_PROMPT, PROMPTS, caption, vocabulary
 from demo.models.tokenizer import IMAGE, UNKNOWN, language_tokenizer
 from demo.models.tower import PATCH_SIDE, PATCHES, PIXEL_MEAN, PIXEL_STD, PatchReader, pixel_values, tower_config
-from demo.models.training import Progress, Recipe, train
+from demo.models.training import Progress, Recipe, train, write_weights
 from demo.scenes import IMAGE_SIDE, PLACES, THEMES, Scene, SceneObject, draw_scenes, pixels_of
 
 BLIND_EVERY = 8
@@ -147,7 +147,7 @@ def noisy_objects(scene: Scene, rng: np.random.Generator) -> list[SceneObject]:
 
 def _question(rng: np.random.Generator) -> str:
     if rng.random() < STRANGE_PROMPTS:
-        words = [word for word in _TOKENIZER.get_vocab() if not word.startswith("<")] + [UNKNOWN] * 40
+        words = [*vocabulary(), *[UNKNOWN] * 40]
         return " ".join(words[int(k)] for k in rng.integers(len(words), size=rng.integers(1, 13)))
     return DEFAULT_PROMPT if rng.random() < 0.5 else PROMPTS[int(rng.integers(len(PROMPTS)))]
 
@@ -209,7 +209,7 @@ def save_mllm(model: LlavaForConditionalGeneration, folder: Path) -> None:
     model.save_pretrained(folder)
     new_processor().save_pretrained(folder)
     weights = load_file(folder / "model.safetensors")
-    save_file({_vllm_key(key): value for key, value in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    write_weights({_vllm_key(key): value for key, value in weights.items()}, folder / "model.safetensors")
 
 
 def _vllm_key(key: str) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from demo.models.training import Progress, Recipe, train
+from demo.models.training import Progress, Recipe, train, write_weights
 from demo.scenes import CELL_SIDE, GRID_SIDE, IMAGE_SIDE, OBJECT_NAMES, Pixels, Scene, draw_scenes, pixels_of
 
 PATCH_SIDE = 8
@@ -80,8 +80,7 @@ def seen_objects(reader: PatchReader, pictures: list[Pixels]) -> list[frozenset[
 
 def save_head(reader: PatchReader, file: Path) -> None:
     """Keep the linear patch head; the tower itself travels inside the language model's weights."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    save_file(reader.head.state_dict(), file, {"format": "pt"})
+    write_weights(reader.head.state_dict(), file)
 
 
 def load_reader(tower: nn.Module, head_file: Path) -> PatchReader:

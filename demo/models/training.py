@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 
@@ -85,6 +86,13 @@ def _resume(model: nn.Module, optimiser: torch.optim.Optimizer, recipe: Recipe, 
     model.load_state_dict(kept["model"])
     optimiser.load_state_dict(kept["optimiser"])
     return int(kept["step"])
+
+
+def write_weights(weights: Mapping[str, Tensor], file: Path) -> None:
+    """Write tensors as safetensors that everybody may read (the library itself makes files for their owner only)."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file({key: value.contiguous() for key, value in weights.items()}, file, {"format": "pt"})
+    file.chmod(0o644)
 
 
 def _save(model: nn.Module, optimiser: torch.optim.Optimizer, recipe: Recipe, step: int, checkpoint: Path) -> None:
