@@ -4,7 +4,6 @@ import base64
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import datasets
 import pyarrow.parquet as pq
@@ -12,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pairs.model import Decision, Pair, Verdict
+from pairs.settings import DEMO, local_model
 from tests.examples import a_pair
 from tests.service.conftest import Served
 from tests.service.pictures import picture
@@ -51,20 +51,23 @@ async def test_datasets_reads_images_and_conversations(served: Served, tmp_path:
     assert first["answers.normal.sentences"] == [{"text": "There is a red ring.", "score": 0.6}]
 
 
-async def test_trl_takes_a_row_as_it_is(served: Served, tmp_path: Path) -> None:
+async def test_trl_collates_the_rows_as_they_are(served: Served, tmp_path: Path) -> None:
     declare_missing_ops()
-    from trl.data_utils import is_conversational, prepare_multimodal_messages
+    from transformers import AutoProcessor
+    from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
     await _stored(served)
     path = await _parquet(served, tmp_path)
     rows = datasets.load_dataset("parquet", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
-    row: dict[str, Any] = rows[0]
-    assert is_conversational(row)
-    [message] = prepare_multimodal_messages(row["prompt"], images=row["images"])
-    assert [part["type"] for part in message["content"]] == ["image", "text"]
-    assert isinstance(message["content"][0]["image"], Image.Image)
-    [answer] = prepare_multimodal_messages(row["chosen"])
-    assert answer["content"] == [{"type": "text", "text": row["chosen"][0]["content"]}]
+    processor = AutoProcessor.from_pretrained(local_model(DEMO, "mllm"))
+    batch = DataCollatorForVisionPreference(processor)(list(rows))
+    told = processor.tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True)
+    assert [text.count("There is a red ring.") for text in told] == [1, 0, 0, 1]  # chosen, chosen, rejected, rejected
+    assert all(rows[0]["prompt"][0]["content"] in text for text in told)
+    assert len(batch["pixel_values"]) == 4
+    answers = processor.tokenizer.decode(batch["input_ids"][0][batch["completion_mask"][0].bool()])
+    assert "There is a red ring." in answers
+    assert "Describe" not in answers
 
 
 async def test_both_formats_have_the_same_rows(served: Served, tmp_path: Path) -> None:
