@@ -227,17 +227,16 @@ class Queue:
             async with self._guard():
                 entries = await self.redis.xrange(self._key("dead"), min=start, count=100)
             for entry, fields in entries:
-                yield DeadLetter(
-                    entry,
-                    PairId(fields["id"]),
-                    Stage(fields["stage"]),
-                    fields["reason"],
-                    int(fields["attempts"]),
-                    fields["payload"],
-                )
+                yield _letter(entry, fields)
             if not entries:
                 return
             start = f"({entries[-1][0]}"
+
+    async def latest_dead_letters(self, count: int) -> list[DeadLetter]:
+        """The last `count` dead letters, newest first."""
+        async with self._guard():
+            entries = await self.redis.xrevrange(self._key("dead"), count=count)
+        return [_letter(entry, fields) for entry, fields in entries]
 
     async def requeue(self, letter: DeadLetter) -> bool:
         """Give a dead letter its attempts anew; False where it is no longer there."""
@@ -329,6 +328,11 @@ class Queue:
                 raise
             await self.prepare()  # the streams were flushed: nothing is left to lose, so begin anew
             raise QueueUnavailable("The queue was emptied under this request; try again.") from error
+
+
+def _letter(entry: str, fields: dict[str, str]) -> DeadLetter:
+    stage, attempts = Stage(fields["stage"]), int(fields["attempts"])
+    return DeadLetter(entry, PairId(fields["id"]), stage, fields["reason"], attempts, fields["payload"])
 
 
 def _entries(reply: Any) -> list[tuple[str, dict[str, str]]]:

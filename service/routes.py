@@ -31,7 +31,7 @@ from service.access import check_key
 from service.admission import admit, wait_preference
 from service.fields import PairFields
 from service.gateway import Gateway
-from service.problems import documented
+from service.problems import FieldProblem, InvalidFields, documented
 from service.shapes import Accepted, Listed, Readiness, Review, Stats
 from service.stats import present_stats
 
@@ -41,14 +41,27 @@ def _gateway(request: Request) -> Gateway:
     return gateway
 
 
+_PRINTABLE = r"^[^\x00]+$"  # PostgreSQL takes no NUL
+_CURSOR = r"^[0-9a-f-]{36}$"
+
+
 def _filter(
     decision: Decision | None = None,
     min_margin: Annotated[float | None, Query(ge=0, description="Least absolute margin")] = None,
-    policy: Annotated[str | None, Query(description="A model's name, or model@adapter")] = None,
+    policy: Annotated[str | None, Query(description="A model's name, or model@adapter", pattern=_PRINTABLE)] = None,
     since: Annotated[datetime | None, Query(description="Accepted at or after; UTC where no zone is named")] = None,
 ) -> PairFilter:
-    moment = since.replace(tzinfo=UTC) if since is not None and since.tzinfo is None else since
-    return PairFilter(decision=decision, min_margin=min_margin, policy=policy, since=moment)
+    return PairFilter(decision=decision, min_margin=min_margin, policy=policy, since=_in_utc(since))
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    """The moment in UTC: SQLite compares times as text."""
+    if moment is None or moment.tzinfo is None:
+        return moment if moment is None else moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidFields([FieldProblem(field="since", message="is out of range")]) from error
 
 
 ThisGateway = Annotated[Gateway, Depends(_gateway)]
@@ -114,7 +127,7 @@ async def list_pairs(
     gateway: ThisGateway,
     wanted: Wanted,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
+    cursor: Annotated[str | None, Query(pattern=_CURSOR, description="`next` of the page before")] = None,
 ) -> Listed:
     """Finished pairs, newest first."""
     page = await gateway.store.page(wanted, limit, None if cursor is None else PairId(cursor))

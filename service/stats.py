@@ -1,6 +1,5 @@
 """What `/v1/stats` tells: counts, rates, the latest dead letters, and what is in force."""
 
-from collections import deque
 from importlib.metadata import version
 from typing import Final
 
@@ -29,10 +28,9 @@ async def present_stats(gateway: Gateway) -> Stats:
 
 
 async def _latest_letters(gateway: Gateway) -> list[FailedPair]:
-    latest = deque([letter async for letter in gateway.queue.dead_letters()], _LETTERS_SHOWN)
     return [
         FailedPair(id=letter.pair_id, stage=letter.stage, reason=letter.reason, attempts=letter.attempts)
-        for letter in reversed(latest)
+        for letter in await gateway.queue.latest_dead_letters(_LETTERS_SHOWN)
     ]
 
 

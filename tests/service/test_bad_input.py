@@ -228,7 +228,18 @@ async def test_a_bad_review(served: Served, body: bytes) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "limit=201", "limit=x", "decision=nice", "min_margin=-1", "min_margin=x", "since=yesterday"],
+    [
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "decision=nice",
+        "min_margin=-1",
+        "min_margin=nan",
+        "since=yesterday",
+        "since=0001-01-01T00:00:00%2B05:00",
+        "cursor=next",
+        "policy=%00",
+    ],
 )
 async def test_a_bad_filter(served: Served, query: str) -> None:
     problem = assert_problem(await served.http.get(f"/v1/pairs?{query}"), 422, "invalid-field")

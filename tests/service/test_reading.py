@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from datetime import timedelta, timezone
 from urllib.parse import quote
 
 import httpx
@@ -78,6 +79,7 @@ async def test_filters_of_the_list(served: Served) -> None:
         "policy=tiny": made[::-1],
         "policy=tiny@other": [],
         f"since={quote(made[1].created_at.isoformat())}": [made[2], made[1]],
+        f"since={quote(made[1].created_at.astimezone(timezone(timedelta(hours=9))).isoformat())}": [made[2], made[1]],
     }.items():
         found = (await served.http.get(f"/v1/pairs?{query}")).json()["pairs"]
         assert [pair["id"] for pair in found] == [pair.id for pair in expected], query
