@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -115,23 +114,13 @@ async def test_a_twin_that_never_arrives_ends_in_time_while_others_go_on(mllm: C
 
 
 async def test_a_twin_whose_client_hangs_up_takes_the_other_with_it(mllm: Client, scenes: list[Image]) -> None:
-    name = uuid4().hex
-    with pytest.raises(httpx.ReadTimeout):
-        await asyncio.gather(
-            mllm.http.post(
-                "/v1/chat/completions",
-                json={
-                    "model": mllm.server.model,
-                    "messages": [{"role": "user", "content": PROMPT}],
-                    "temperature": 0,
-                    "max_tokens": MAX_TOKENS,
-                    "vllm_xargs": xargs(name, "blind", 0.5),
-                },
-                timeout=0.3,
-            )
-        )
-    late = await mllm.ask(scenes[0], vllm_xargs=xargs(name, "grounded", 0.5))
-    assert late.finish_reason == "abort"
+    endless = {"ignore_eos": True, "max_tokens": 420}
+    left = asyncio.create_task(mllm.ask(scenes[0], vllm_xargs=xargs("torn", "grounded", 0.5), **endless))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(mllm.ask(None, vllm_xargs=xargs("torn", "blind", 0.5), **endless), timeout=0.5)
+    answer = await left
+    assert answer.finish_reason == "abort"
+    assert answer.stop_reason == "Twin 'torn' has lost its other member: it was cancelled."
 
 
 async def test_twins_that_disagree_are_both_told_so(mllm: Client, scenes: list[Image]) -> None:

@@ -24,4 +24,6 @@ before the blend. Requests without the three keys are untouched.
 - HTTP 200 with `finish_reason` "abort" and the reason as a sentence in `stop_reason`: the twin did not arrive within
   `JUDGEFREE_TWIN_WAIT_S` (30 s), was cancelled or failed; the twins disagree (ratio, parameters, adapter); the id has
   two members of one role already; the KV cache holds one but not both. The text so far is not a result.
+- On a CPU alone, the same for an ordinary sampled request with a seed whose prompt is longer than one step: vLLM's
+  engine would end over it.
 """
