@@ -9,7 +9,7 @@ from typing import Any, Self
 from sqlalchemy import ColumnElement, Connection, Select, event, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -146,14 +146,18 @@ class Store:
             return [Pair.model_validate(row.pair) for row in await connection.execute(query)]
 
 
+_REFUSED = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+"""Errors of what was asked, not of the database's state: asking again shortly does not help."""
+
+
 class _Guard:
-    """Turns a database that is away or full into StoreUnavailable."""
+    """Turns a database that is away or full into StoreUnavailable; what it refuses for what was asked, goes on."""
 
     async def __aenter__(self) -> None:
         return None
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DBAPIError | OSError):
+        if isinstance(error, DBAPIError | OSError) and not isinstance(error, _REFUSED):
             raise StoreUnavailable("The store cannot be read or written just now; try again shortly.") from error
 
 

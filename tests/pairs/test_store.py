@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from sqlalchemy.exc import DataError
 
 from pairs.errors import UnknownPair
 from pairs.model import Decision, Pair, PairId, Policy, Verdict
@@ -97,3 +98,10 @@ async def test_reviewing_an_unknown_pair_is_refused(store: Store) -> None:
 async def test_counts_name_every_decision(store: Store) -> None:
     await store.insert([a_pair(), a_pair(), a_pair(Decision.SWAPPED)])
     assert await store.counts() == {Decision.KEPT: 2, Decision.SWAPPED: 1, Decision.DISCARDED: 0}
+
+
+async def test_a_value_that_the_database_refuses_is_no_outage(postgres_url: str) -> None:
+    store = await Store.open(postgres_url)
+    with pytest.raises(DataError):  # PostgreSQL's text holds no NUL; waiting for it to come back would be for ever
+        await store.insert([a_pair(prompt="a\0b")])
+    await store.close()
