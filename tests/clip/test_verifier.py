@@ -196,6 +196,23 @@ async def test_an_outage_of_the_store_is_waited_out(
     engine.dispose()
 
 
+async def test_a_pair_that_the_store_refuses_fails_alone(
+    make_settings: MakeSettings, verifying: Verifying, postgres_url: str
+) -> None:
+    settings = make_settings(database_url=postgres_url, lease_s=2)
+    async with a_world(settings) as world:
+        fine = await world.enqueue_some(5)
+        candidate = await world.candidate(9)
+        refused = candidate.job.model_copy(update={"prompt": "PostgreSQL holds no \0"})
+        await world.enqueue(candidate.model_copy(update={"job": refused}))
+        async with verifying(world):
+            depth = await world.settled()
+        assert set(await world.store.get_many([*fine, refused.id])) == set(fine)
+        [letter] = [letter async for letter in world.queue.dead_letters()]
+    assert depth.dead == 1
+    assert letter.reason == "The verifier failed on it: DataError"
+
+
 async def test_an_outage_of_the_image_store_is_waited_out(world: World, verifying: Verifying) -> None:
     accepted = await world.enqueue_some(3)
     images = world.settings.data_dir / "images"

@@ -84,7 +84,7 @@ class Encoder:
             with Image.open(io.BytesIO(content)) as image:
                 return self._preprocess(image.convert("RGB"))
         except _BROKEN as error:
-            raise NotAnImage(f"The stored image cannot be read: {_first_line(error)}") from error
+            raise NotAnImage(f"The stored image cannot be read ({type(error).__name__}).") from error
 
     def fits(self, sentences: Sequence[str]) -> list[bool]:
         """Whether each sentence fits the text context whole, special tokens included."""

@@ -209,12 +209,13 @@ class Verifier:
 
     async def _fail(self, one: Held, error: Exception) -> None:
         is_final = isinstance(error, NotAnImage)
-        reason = error.detail if isinstance(error, NotAnImage) else f"The verifier failed on it: {error!r}"
+        # The reason is public: an error that is not ours may quote paths and addresses, so those are for the log only.
+        reason = error.detail if isinstance(error, NotAnImage) else f"The verifier failed on it: {type(error).__name__}"
         outcome = await self._patience.outlast(
             lambda: self._queue.fail(one.delivery, reason, may_retry=not is_final), "queue_away"
         )
         self._metrics.failures.labels(outcome).inc()
-        log.warning("pair_failed", pair_id=one.delivery.pair_id, outcome=outcome, reason=reason)
+        log.warning("pair_failed", pair_id=one.delivery.pair_id, outcome=outcome, error=repr(error))
 
     async def _renew(self) -> None:
         while True:
