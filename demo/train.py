@@ -70,13 +70,15 @@ def train_all(out: Path, seed: int, *, fast: bool, say: Say) -> None:
 
 def _progress(say: Say) -> Progress:
     started = time.monotonic()
-    first: list[int] = []
+    first: list[tuple[int, float]] = []
 
     def progress(stage: str, done: int, steps: int, loss: float) -> None:
         spent = time.monotonic() - started
-        first.append(done)
-        left = (steps - done) * spent / max(1, done - first[0]) if done > first[0] else 0.0
-        estimate = f", about {left:.0f} s left" if left else ""
+        first.append((done, spent))
+        since, steps_since = spent - first[0][1], done - first[0][0]
+        estimate = (
+            f", about {(steps - done) * since / steps_since:.0f} s left" if 0 < steps_since and done < steps else ""
+        )
         say(f"{stage}: step {done} of {steps}, loss {loss:.3f}, {spent:.0f} s{estimate}")
 
     return progress
