@@ -77,7 +77,7 @@ def _progress(say: Say) -> Progress:
         first.append((done, spent))
         since, steps_since = spent - first[0][1], done - first[0][0]
         estimate = (
-            f", about {(steps - done) * since / steps_since:.0f} s left" if 0 < steps_since and done < steps else ""
+            f", about {(steps - done) * since / steps_since:.0f} s left" if steps_since > 0 and done < steps else ""
         )
         say(f"{stage}: step {done} of {steps}, loss {loss:.3f}, {spent:.0f} s{estimate}")
 
