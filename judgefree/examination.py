@@ -144,12 +144,12 @@ def ask_torch() -> str:
 
 
 def _machine(settings: Settings, torch: str) -> dict[str, str]:
-    cores = os.sched_getaffinity(0)
+    cores = len(os.sched_getaffinity(0))
     shares = thread_shares(cores)
     memory = psutil.virtual_memory()
     disk = shutil.disk_usage(_existing(settings.data_dir))
     return {
-        "cores": f"{len(cores)}: vLLM computes on {len(shares.mllm_cores)}, the verifier on {shares.verifier_threads}",
+        "cores": f"{cores}: vLLM computes on {shares.mllm_threads}, the verifier on {shares.verifier_threads}",
         "memory": f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free",
         "disk": f"{disk.free / 2**30:.1f} of {disk.total / 2**30:.1f} GiB free under {settings.data_dir}",
         "torch": torch,

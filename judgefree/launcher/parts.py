@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from judgefree.launcher.environment import part_environment
 from judgefree.launcher.preflight import require_module, require_port
 from judgefree.launcher.probes import HttpProbe, RedisProbe
-from judgefree.launcher.shares import Shares, mllm_threads, thread_shares, verifier_threads
+from judgefree.launcher.shares import thread_shares
 from judgefree.launcher.stack import Part
 from judgefree.mistakes import Mistake
 from pairs.settings import Settings, local_model
@@ -33,7 +33,7 @@ def plan(settings: Settings, no_file: Path) -> Plan:
     settings = with_mllm_url(settings)
     models = [local_model(settings.clip, "clip")]
     require_modules()
-    shares = thread_shares(os.sched_getaffinity(0))
+    shares = thread_shares(len(os.sched_getaffinity(0)))
     inherited = part_environment(settings, no_file)
     parts = []
     if not answers(RedisProbe(settings.redis_url)):
@@ -42,12 +42,14 @@ def plan(settings: Settings, no_file: Path) -> Plan:
         models.append(local_model(settings.model, "mllm"))
         require_module("vllm", "vLLM", "mllm-cpu' or 'judgefree[mllm-gpu")
         require_port("127.0.0.1", settings.mllm_port, "mllm_port")
-        parts.append(mllm(settings, inherited, shares))
+        parts.append(mllm(settings, inherited, shares.mllm_threads))
     elif not answers(HttpProbe(f"{settings.mllm_url}/health")):
         raise Mistake(f"No vLLM answers at {settings.mllm_url} (setting mllm_url); start it or unset the setting.")
     require_port(settings.host, settings.verifier_port, "verifier_port")
     require_port(settings.host, settings.port, "port")
-    return Plan(settings, (*parts, verifier(settings, inherited, shares), gateway(settings, inherited)))
+    return Plan(
+        settings, (*parts, verifier(settings, inherited, shares.verifier_threads), gateway(settings, inherited))
+    )
 
 
 def with_mllm_url(settings: Settings) -> Settings:
@@ -96,22 +98,22 @@ def valkey_is_ours(redis_url: str) -> bool:
     return named.scheme == "redis" and named.password is None and (named.hostname or "localhost") in _LOOPBACK
 
 
-def mllm(settings: Settings, inherited: dict[str, str], shares: Shares) -> Part:
+def mllm(settings: Settings, inherited: dict[str, str], threads: int) -> Part:
     return Part(
         "mllm",
         "vLLM",
         (sys.executable, "-m", MLLM),
-        mllm_threads(shares) | inherited,
+        {"OMP_NUM_THREADS": str(threads)} | inherited,
         HttpProbe(f"{settings.mllm_url}/health"),
     )
 
 
-def verifier(settings: Settings, inherited: dict[str, str], shares: Shares) -> Part:
+def verifier(settings: Settings, inherited: dict[str, str], threads: int) -> Part:
     return Part(
         "verifier",
         "verifier",
         (sys.executable, "-m", VERIFIER),
-        verifier_threads(shares) | inherited,
+        {"OMP_NUM_THREADS": str(threads)} | inherited,
         HttpProbe(f"{base_url(settings.host, settings.verifier_port)}/readyz"),
         frozenset({"valkey"}),
     )
