@@ -1,6 +1,7 @@
 """The parts as running processes: started when what they need is ready, watched, restarted, ended in reverse order."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from judgefree.mistakes import PartFailed
 
 _PROBE_EVERY_S = 0.2
 _TAIL_LINES = 12
+_REASON_LINES = 60
+_EXCEPTION = re.compile(r"^(?:\(.*?\) )?((?:\w+\.)*\w*(?:Error|Exception): .+)$")
 
 Result = TypeVar("Result")
 
@@ -146,7 +149,13 @@ class Stack:
 
 def failure(part: Part, exit_code: int, course: Course, child: Child) -> str:
     """Why a part was given up, in one sentence."""
-    last = child.last_lines(1)
-    said = f': "{last[0]}"' if last else ""
+    reason = reason_in(child.last_lines(_REASON_LINES))
+    said = f': "{reason}"' if reason else ""
     times = "" if course.deaths == 1 else f" {course.deaths} times"
     return f"{part.title} could not start (exit code {exit_code}{times}){said}; its log is {child.log}."
+
+
+def reason_in(lines: Sequence[str]) -> str | None:
+    """The line that says why a program ended: its last exception, or else its last line."""
+    raised = [found[1] for line in lines if (found := _EXCEPTION.match(line))]
+    return raised[-1] if raised else lines[-1] if lines else None

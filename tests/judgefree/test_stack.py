@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from judgefree.launcher.stack import Part, Stack
+from judgefree.launcher.stack import Part, Stack, reason_in
 from judgefree.launcher.supervision import Phase, Policy
 from judgefree.mistakes import PartFailed
 from tests.conftest import free_port
@@ -223,3 +223,20 @@ def test_a_launcher_killed_together_with_its_sweeper_leaves_no_part(tmp_path: Pa
     launched.process.kill()
     launched.process.wait()
     assert launched.has_left_nothing()
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ([], None),
+        (["There is no model here."], "There is no model here."),
+        (["  raise OSError(", "OSError: no network", "See the manual."], "OSError: no network"),
+        (
+            ["(APIServer pid=7) RuntimeError: the engine failed", " - leaked function"],
+            "RuntimeError: the engine failed",
+        ),
+        (["a.b.FirstError: one", "during its handling:", "SecondError: two"], "SecondError: two"),
+    ],
+)
+def test_the_reason_is_the_last_exception_or_else_the_last_line(lines: list[str], reason: str | None) -> None:
+    assert reason_in(lines) == reason
