@@ -70,7 +70,7 @@ def demo(
 def _submit(scenes: list[Path], places: Places, console: Console) -> Shown | None:
     """Start a stack, submit the scenes, end it; None when the person broke it off."""
     what = plan(demo_settings(places), no_settings_file(places.stack))
-    with Board(console) as board:
+    with Board(console, places.stack / "logs") as board:
         return asyncio.run(_run(what, scenes, places, board))
 
 

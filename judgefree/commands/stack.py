@@ -52,7 +52,7 @@ def up(
     with hold_folder(settings.data_dir):
         require_space(settings.data_dir)
         what = plan(settings, no_settings_file(settings.data_dir))
-        with Board(terminal()) as board:
+        with Board(terminal(), settings.data_dir / "logs") as board:
             asyncio.run(_keep_up(what, board))
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from os import SEEK_END
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,13 +22,18 @@ _MARKS = {
     Phase.BACKING_OFF: ("◌", "red"),
     Phase.GIVEN_UP: ("✗", "red"),
 }
+_SLOW_S = 5.0
+"""A part that starts for longer shows what it is doing, a download for instance."""
+_TAIL_BYTES = 2000
 
 
 class Board:
     """The state of every part and for how long it has been in it. A `Watcher` of a `Stack`."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, logs: Path) -> None:
         self.console = console
+        self._logs = logs
+        self._starting: set[str] = set()
         self._rows: dict[str, tuple[str, Text, float]] = {}
         self._live = Live(get_renderable=self._table, console=console, refresh_per_second=4, transient=True)
 
@@ -51,6 +57,7 @@ class Board:
     def changed(self, part: Part, phase: Phase) -> None:
         mark, style = _MARKS[phase]
         took_s = self._elapsed_s(part)
+        (self._starting.add if phase is Phase.STARTING else self._starting.discard)(part.name)
         self._rows[part.name] = (part.title, Text.assemble((mark, style), f" {phase}"), time.monotonic())
         if phase is Phase.READY:
             self.say(f"{part.title}: ready after {took_s:.1f} s")
@@ -74,6 +81,17 @@ class Board:
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
-        for title, state, since in self._rows.values():
-            table.add_row(title, state, Text(f"{time.monotonic() - since:.0f} s", "dim"))
+        for name, (title, state, since) in self._rows.items():
+            took_s = time.monotonic() - since
+            is_slow = name in self._starting and took_s > _SLOW_S
+            doing = last_line(self._logs / f"{name}.log") if is_slow else ""
+            table.add_row(title, state, Text(f"{took_s:.0f} s", "dim"), Text(doing, "dim", no_wrap=True))
         return table
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log, or what it holds of a progress bar that is drawn over and over."""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, SEEK_END) - _TAIL_BYTES))
+        lines = file.read().decode(errors="replace").replace("\r", "\n").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
