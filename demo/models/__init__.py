@@ -4,6 +4,6 @@ Importing this package first declares the operators that torchvision lacks besid
 and open_clip both import torchvision, and the default package index only has its CUDA build.
 """
 
-from demo.models.torchvision_cpu import declare_missing_ops
+from pairs.torchvision_cpu import declare_missing_ops
 
 declare_missing_ops()

@@ -45,7 +45,7 @@ VOCABULARY = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'-"
 
 def a_clip_folder(folder: Path) -> Path:
     """An untrained CLIP of 50,000 weights in `folder`; its tokens are single characters, its text context 16."""
-    from workers.torchvision_cpu import declare_missing_ops
+    from pairs.torchvision_cpu import declare_missing_ops
 
     declare_missing_ops()
     from open_clip import CLIP

@@ -12,10 +12,10 @@ from PIL import Image
 
 from pairs.model import Decision, Pair, Verdict
 from pairs.settings import DEMO, local_model
+from pairs.torchvision_cpu import declare_missing_ops
 from tests.examples import a_pair
 from tests.service.conftest import Served
 from tests.service.pictures import picture
-from workers.torchvision_cpu import declare_missing_ops
 
 
 async def _stored(served: Served, count: int = 3) -> list[Pair]:

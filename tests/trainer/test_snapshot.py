@@ -124,7 +124,7 @@ def test_pairs_that_changed_since_make_no_data_set(
 
 
 def test_trl_takes_the_rows_as_they_are(source: StoreSource, tmp_path: Path) -> None:
-    from workers.torchvision_cpu import declare_missing_ops
+    from pairs.torchvision_cpu import declare_missing_ops
 
     declare_missing_ops()
     from transformers import AutoProcessor

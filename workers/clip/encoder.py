@@ -16,8 +16,8 @@ from torch.nn.functional import normalize
 
 from pairs.errors import MissingModel, NotAnImage, SettingsError
 from pairs.settings import local_model
+from pairs.torchvision_cpu import declare_missing_ops
 from workers.clip.scoring import Embeddings
-from workers.torchvision_cpu import declare_missing_ops
 
 declare_missing_ops()  # before open_clip, which imports torchvision
 import open_clip  # noqa: E402

@@ -11,6 +11,6 @@ def register() -> None:
 
     Does nothing on a CUDA build of torch, and nothing when repeated.
     """
-    from workers.torchvision_cpu import declare_missing_ops
+    from pairs.torchvision_cpu import declare_missing_ops
 
     declare_missing_ops()

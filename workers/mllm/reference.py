@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.torchvision_cpu import declare_missing_ops
+from pairs.torchvision_cpu import declare_missing_ops
 
 declare_missing_ops()
 
