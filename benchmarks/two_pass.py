@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import base64
 import io
+import os
 import socket
 import statistics
 import subprocess
@@ -29,6 +30,7 @@ from PIL import Image
 
 from benchmarks.machine import write_result
 from demo.scenes import draw_scenes, pixels_of
+from judgefree.launcher.shares import thread_shares
 from pairs.settings import local_model
 from workers.mllm.reference import TwoPass
 
@@ -38,12 +40,16 @@ MAX_TOKENS = 128
 
 @contextmanager
 def served_model(folder: str) -> Iterator[str]:
-    """The base URL of a vLLM with paired decoding that serves `folder`. Raises RuntimeError if it does not come up."""
+    """The base URL of a vLLM with paired decoding that serves `folder`, with the threads that `judgefree up` gives it.
+
+    Raises RuntimeError if it does not come up.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "workers.mllm", "--model", folder, "--served-model-name", "mllm"]
-    process = subprocess.Popen([*command, "--port", str(port)])
+    threads = thread_shares(len(os.sched_getaffinity(0))).mllm_threads
+    process = subprocess.Popen([*command, "--port", str(port)], env=os.environ | {"OMP_NUM_THREADS": str(threads)})
     try:
         url = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + 300
@@ -138,7 +144,8 @@ def main() -> None:
         "images": flags.images,
         "in_flight": flags.in_flight,
         "hallucination_ratio": flags.ratio,
-        "threads": torch.get_num_threads(),
+        "loop_threads": torch.get_num_threads(),
+        "served_threads": thread_shares(len(os.sched_getaffinity(0))).mllm_threads,
         "rounds": rounds,
         "served_over_loop": round(statistics.median(found["served_over_loop"] for found in rounds), 2),
         "equal_texts": sum(found["equal_texts"] for found in rounds) / (flags.images * flags.rounds),

@@ -37,7 +37,7 @@ class Split(StrEnum):
 def demo(
     count: Annotated[int, typer.Option(min=1, help="How many scenes to render.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the scenes.")] = 0,
-    split: Annotated[Split, typer.Option(help="Which kind of scenes.")] = Split.THEME_BREAKING,
+    split: Annotated[Split, typer.Option(help="Which kind of scenes.")] = Split.IN_DISTRIBUTION,
     out: Annotated[
         Path | None, typer.Option(help="Where the results go; `demo` in the data folder if not given.")
     ] = None,
