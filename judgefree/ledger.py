@@ -11,6 +11,8 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -28,24 +30,41 @@ class Ledger:
     """
 
     def __init__(self, output: Path, base: Path = Path()) -> None:
-        """Raises Mistake when another process has the run open, or the output cannot be written."""
+        """Raises Mistake when another process has the run open, or the output cannot be written or is not a run's.
+
+        A file that no run has written is left as it is.
+        """
         self._base = base
         self._lock = threading.Lock()
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            self._journal = output.with_name(f"{output.name}.journal").open("ab+")
-            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._out = output.open("ab+")
-        except BlockingIOError:
-            raise Mistake(
-                f"Another `judgefree submit` is writing {output}; wait for it or choose another --out."
-            ) from None
-        except OSError as error:
-            raise Mistake(f"The output {output} cannot be written: {error.strerror}.") from error
-        entries = _whole_lines(self._journal)
-        self._accepted = {entry["key"]: PairId(entry["id"]) for entry in entries if "key" in entry}
-        self._finished = {(line["file"], line["id"]) for line in _whole_lines(self._out) if "file" in line}
+        journal = output.with_name(f"{output.name}.journal")
+        with ExitStack() as opened:
+            try:
+                if not journal.exists() and output.is_file() and output.stat().st_size > 0:
+                    raise _foreign(output)
+                output.parent.mkdir(parents=True, exist_ok=True)
+                self._journal = opened.enter_context(journal.open("ab+"))
+                fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._out = opened.enter_context(output.open("ab+"))
+            except BlockingIOError:
+                raise Mistake(
+                    f"Another `judgefree submit` is writing {output}; wait for it or choose another --out."
+                ) from None
+            except OSError as error:
+                raise Mistake(f"The output {output} cannot be written: {error.strerror}.") from error
+            self._go_on(output, journal)
+            self._files = opened.pop_all()
+
+    def _go_on(self, output: Path, journal: Path) -> None:
+        """Read what the run has got, or begin it; nothing is cut away before both files are known to be a run's."""
+        entries, journal_bytes = _whole_lines(self._journal, journal, ({"run"}, {"key", "id"}))
+        lines, output_bytes = _whole_lines(self._out, output, ({"file", "id"},))
         self._run = next((str(entry["run"]) for entry in entries if "run" in entry), "")
+        if not self._run and output.stat().st_size > 0:
+            raise _foreign(output)
+        self._journal.truncate(journal_bytes)
+        self._out.truncate(output_bytes)
+        self._accepted = {entry["key"]: PairId(entry["id"]) for entry in entries if "key" in entry}
+        self._finished = {(line["file"], line["id"]) for line in lines}
         if not self._run:
             self._run = uuid4().hex
             _append(self._journal, {"run": self._run})
@@ -56,8 +75,7 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._out.close()
-        self._journal.close()
+        self._files.close()
 
     def key(self, content: bytes, fields: Fields) -> str:
         """The idempotency key of a request in this run."""
@@ -85,13 +103,26 @@ class Ledger:
         return str(file.relative_to(self._base) if file.is_relative_to(self._base) else file)
 
 
-def _whole_lines(file: IO[bytes]) -> list[dict[str, Any]]:
-    """The entries of a file; a last line that was broken off in the writing is cut away."""
+def _whole_lines(file: IO[bytes], name: Path, kinds: Sequence[set[str]]) -> tuple[list[dict[str, Any]], int]:
+    """The entries of a file and their size in bytes, a last line that was broken off in the writing left out.
+
+    Raises Mistake when a line is no entry: an entry has all the names of one of `kinds`.
+    """
     file.seek(0)
     content = file.read()
-    whole = content[: content.rfind(b"\n") + 1]
-    file.truncate(len(whole))
-    return [json.loads(line) for line in whole.splitlines()]
+    size = content.rfind(b"\n") + 1
+    try:
+        entries = [json.loads(line) for line in content[:size].splitlines()]
+    except ValueError as error:
+        raise _foreign(name) from error
+    are_ours = all(isinstance(entry, dict) and any(kind <= entry.keys() for kind in kinds) for entry in entries)
+    if not are_ours or not b'{"'.startswith(content[size:][:2]):
+        raise _foreign(name)
+    return entries, size
+
+
+def _foreign(file: Path) -> Mistake:
+    return Mistake(f"{file} is no output of `judgefree submit`, and is left as it is; choose another --out.")
 
 
 def _append(file: IO[bytes], entry: dict[str, Any]) -> None:

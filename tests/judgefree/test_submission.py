@@ -94,3 +94,27 @@ def test_two_runs_cannot_write_one_output(tmp_path: Path) -> None:
 def test_an_output_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match="cannot be written"):
         Ledger(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["my diary, line 1\nline 2 without an end", "no end", '{"a": 1}\n', "[1]\n"])
+@pytest.mark.parametrize("has_journal", [False, True])
+def test_a_file_that_no_run_has_written_is_refused_and_left_as_it_is(
+    tmp_path: Path, content: str, has_journal: bool
+) -> None:
+    out = tmp_path / "diary.txt"
+    out.write_text(content)
+    if has_journal:
+        (tmp_path / "diary.txt.journal").write_text(content)
+    for _ in range(2):
+        with pytest.raises(Mistake, match="is no output of `judgefree submit`"):
+            Ledger(out)
+    assert out.read_text() == content
+    assert (tmp_path / "diary.txt.journal").exists() is has_journal
+
+
+def test_a_file_beside_an_empty_journal_is_no_output(tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl").write_text("[1]")
+    (tmp_path / "out.jsonl.journal").touch()
+    with pytest.raises(Mistake, match="is no output"):
+        Ledger(tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_text() == "[1]"
