@@ -16,7 +16,7 @@ from typing import Any
 from judgefree.client import Client, Fields
 from judgefree.contact_sheet import Entry, write_sheet
 from judgefree.ledger import Ledger
-from judgefree.mistakes import PartFailed
+from judgefree.mistakes import Mistake, PartFailed
 from judgefree.submission import Outcome, Tally, submit_all
 from pairs.model import Decision
 from pairs.settings import Settings, load_settings
@@ -62,11 +62,25 @@ class Places:
     def summary(self) -> Path:
         return self.root / "summary.json"
 
+    @property
+    def marker(self) -> Path:
+        """Says that the results here are a demo's."""
+        return self.root / ".judgefree-demo"
+
     def clear(self) -> None:
-        """Take away what an earlier demo left here, and nothing else."""
-        for folder in (self.scenes, self.stack):
+        """Take away what an earlier demo left here, and nothing else.
+
+        Raises Mistake where something has the name of a result and no demo has been here.
+        """
+        folders = (self.scenes, self.stack)
+        files = (self.pairs, self.journal, self.parquet, self.sheet, self.summary)
+        in_the_way = next((path for path in (*folders, *files) if path.exists()), None)
+        if in_the_way is not None and not self.marker.exists():
+            raise Mistake(f"{in_the_way} is there, and no demo has made it; move it or choose another --out.")
+        self.marker.touch()
+        for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.pairs, self.journal, self.parquet, self.sheet, self.summary):
+        for file in files:
             file.unlink(missing_ok=True)
 
 
