@@ -103,6 +103,7 @@ class Client:
             trust_env=urlsplit(url).hostname not in _LOOPBACK,  # a proxy cannot reach this machine's own addresses
         )
         self._url = url
+        self._timeout_s = timeout_s
         self._patience_s = patience_s
         self._closing = threading.Event()
 
@@ -132,7 +133,9 @@ class Client:
         headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
         if wait_s > 0:
             headers["Prefer"] = f"wait={int(wait_s)}"
-        body = self._send("POST", "/v1/pairs", files=files, data=(fields or Fields()).form(), headers=headers).json()
+        timeout = httpx.Timeout(self._timeout_s, read=self._timeout_s + wait_s)  # the gateway is silent while it waits
+        form = (fields or Fields()).form()
+        body = self._send("POST", "/v1/pairs", files=files, data=form, headers=headers, timeout=timeout).json()
         return [Pair.model_validate(pair) for pair in body["pairs"]]
 
     def get(self, pair_id: PairId | str) -> Pair:

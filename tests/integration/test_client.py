@@ -55,6 +55,12 @@ def test_images_become_pairs_in_their_order(client: Client, images: list[Path]) 
     assert client.image(finished[0].id).startswith(b"\x89PNG")
 
 
+def test_a_wait_longer_than_the_timeout_is_waited_out(stack: Stack, images: list[Path]) -> None:
+    with Client(stack.gateway_url, timeout_s=0.2, patience_s=0) as hasty:
+        [pair] = hasty.submit(images[:1], Fields(seed=31), wait_s=60)
+    assert pair.status is Status.DONE
+
+
 def test_a_request_repeated_under_its_key_makes_no_second_pair(client: Client, images: list[Path]) -> None:
     key = str(uuid4())
     [first] = client.submit(images[:1], idempotency_key=key)
