@@ -40,7 +40,7 @@ def plan(settings: Settings, no_file: Path) -> Plan:
         parts.append(valkey(settings))
     if is_own_mllm(settings):
         models.append(local_model(settings.model, "mllm"))
-        require_module("vllm", "vLLM", "mllm-cpu' or 'judgefree[mllm-gpu")
+        require_module("vllm", "vLLM", "mllm-cpu", "mllm-gpu")
         require_port("127.0.0.1", settings.mllm_port, "mllm_port")
         parts.append(mllm(settings, inherited, shares.mllm_threads))
     elif not answers(HttpProbe(f"{settings.mllm_url}/health")):

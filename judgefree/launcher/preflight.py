@@ -65,10 +65,11 @@ def require_port(host: str, port: int, setting: str) -> None:
         raise Mistake(f"Cannot listen on {host}:{port} (setting {setting}): {_why(error)}.") from error
 
 
-def require_module(module: str, what: str, extra: str) -> None:
-    """Raise Mistake when `module` is not installed; asks without importing it."""
+def require_module(module: str, what: str, *extras: str) -> None:
+    """Raise Mistake when `module` is not installed; asks without importing it. Any one of `extras` brings it."""
     if find_spec(module) is None:
-        raise Mistake(f"{what} is not installed: pip install 'judgefree[{extra}]'.")
+        ways = " or ".join(f"'judgefree[{extra}]'" for extra in extras)
+        raise Mistake(f"{what} is not installed: pip install {ways}.")
 
 
 def _why(error: OSError) -> str:

@@ -67,6 +67,8 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 def test_what_is_not_installed_is_named_with_its_extra() -> None:
     with pytest.raises(Mistake, match=r"judgefree\[gateway\]"):
         require_module("no_such_module_here", "The gateway", "gateway")
+    with pytest.raises(Mistake, match=r"pip install 'judgefree\[mllm-cpu\]' or 'judgefree\[mllm-gpu\]'\.$"):
+        require_module("no_such_module_here", "vLLM", "mllm-cpu", "mllm-gpu")
 
 
 @pytest.mark.parametrize(
