@@ -5,6 +5,8 @@ Delivery is at least once. An entry belongs to the consumer that took it until i
 every write downstream is keyed by pair id, so in effect each pair passes exactly once.
 """
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,16 +20,23 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pairs.errors import IdempotencyConflict, QueueFull, QueueUnavailable
 from pairs.model import Candidate, Job, Pair, PairId, Status
 from pairs.settings import Settings
+from pairs.takeover import Pending, TakeOver, plan
 
 GROUP = "workers"
 _SCRIPTS = ("admit", "mark", "forward", "finish", "fail", "release", "requeue")
-_AWAY = (RedisConnectionError, RedisTimeoutError, OSError)
+_AWAY = (RedisConnectionError, RedisTimeoutError, OSError, OutOfMemoryError, ReadOnlyError)
+_REFUSING = re.compile(r"\b(?:MISCONF|OOM|READONLY|LOADING|NOREPLICAS|MASTERDOWN)\b")
+"""What Redis says while it takes no writes for a reason of its own: a full disk or memory, a failover, a start."""
+
+_ALONE_S = 0.05
+_HELD_AT_MOST = 1000
+"""A consumer holds a few batches; so many of its entries are looked at."""
 
 Payload = TypeVar("Payload", Job, Candidate)
 
@@ -253,8 +262,11 @@ class Queue:
         self, stage: Stage, kind: type[Payload], consumer: str, count: int, block_s: float
     ) -> list[Delivery[Payload]]:
         async with self._guard():
-            entries = await self._take_over(stage, consumer, count)
-            if not entries:
+            what = await self._plan(stage, consumer, count)
+            entries = await self._take_over(stage, consumer, what)
+            if what.must_wait:
+                await asyncio.sleep(min(block_s, _ALONE_S))
+            elif not entries:
                 block_ms = max(1, int(block_s * 1000))
                 reply = await self.redis.xreadgroup(GROUP, consumer, {self._key(stage): ">"}, count, block_ms)
                 entries = _entries(reply)
@@ -277,21 +289,26 @@ class Queue:
                 await self._fail(stage, entry, pair_id, fields["payload"], reason, may_retry=False)
         return readable
 
-    async def _take_over(self, stage: Stage, consumer: str, count: int) -> list[tuple[str, dict[str, str]]]:
-        """Entries of consumers that fell silent; one that keeps killing its workers goes to the dead letters."""
+    async def _plan(self, stage: Stage, consumer: str, count: int) -> TakeOver:
         lease_ms = int(self._settings.lease_s * 1000)
-        key = self._key(stage)
-        silent = await self.redis.xpending_range(key, GROUP, "-", "+", count, idle=lease_ms)
-        if not silent:
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            pipeline.xpending_range(self._key(stage), GROUP, "-", "+", count, idle=lease_ms)
+            pipeline.xpending_range(self._key(stage), GROUP, "-", "+", _HELD_AT_MOST, consumername=consumer)
+            silent, held = [[_pending(one) for one in found] for found in await pipeline.execute()]
+        return plan(silent, held, lease_ms, self._settings.max_attempts)
+
+    async def _take_over(self, stage: Stage, consumer: str, what: TakeOver) -> list[tuple[str, dict[str, str]]]:
+        """Entries of consumers that fell silent; one that keeps killing its workers goes to the dead letters."""
+        if not what.dead and not what.taken:
             return []
-        claimed = await self.redis.xclaim(key, GROUP, consumer, lease_ms, [one["message_id"] for one in silent])
-        deliveries = {one["message_id"]: one["times_delivered"] for one in silent}
+        lease_ms = int(self._settings.lease_s * 1000)
+        claimed = await self.redis.xclaim(self._key(stage), GROUP, consumer, lease_ms, [*what.dead, *what.taken])
         alive = []
         for entry, fields in claimed:
             if not fields:
                 continue
-            if deliveries[entry] >= self._settings.max_attempts:
-                reason = f"its worker died {deliveries[entry]} times while it was in work"
+            if entry in what.dead:
+                reason = f"its worker died {self._settings.max_attempts} times while it was in work"
                 await self._fail(stage, entry, PairId(fields["id"]), fields["payload"], reason, may_retry=False)
             else:
                 alive.append((entry, fields))
@@ -324,6 +341,8 @@ class Queue:
         except _AWAY as error:
             raise QueueUnavailable("The queue cannot be reached just now; try again shortly.") from error
         except ResponseError as error:
+            if _REFUSING.search(str(error)):
+                raise QueueUnavailable("The queue takes nothing just now; try again shortly.") from error
             if "NOGROUP" not in str(error):
                 raise
             await self.prepare()  # the streams were flushed: nothing is left to lose, so begin anew
@@ -333,6 +352,10 @@ class Queue:
 def _letter(entry: str, fields: dict[str, str]) -> DeadLetter:
     stage, attempts = Stage(fields["stage"]), int(fields["attempts"])
     return DeadLetter(entry, PairId(fields["id"]), stage, fields["reason"], attempts, fields["payload"])
+
+
+def _pending(one: dict[str, Any]) -> Pending:
+    return Pending(one["message_id"], one["times_delivered"], one["time_since_delivered"])
 
 
 def _entries(reply: Any) -> list[tuple[str, dict[str, str]]]:

@@ -3,5 +3,5 @@
 if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
 redis.call('XDEL', KEYS[1], ARGV[2])
 redis.call('XADD', KEYS[2], '*', 'id', ARGV[3], 'payload', ARGV[4])
-redis.call('HSET', KEYS[3], 'status', 'verifying', 'attempts', 0)
+redis.call('HSET', KEYS[3], 'status', 'verifying', 'attempts', 0, 'releases', 0)
 return 1

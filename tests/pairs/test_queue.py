@@ -1,6 +1,7 @@
 """The queue on a real Valkey: what is accepted is delivered until it is settled, and settled once."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -153,3 +154,76 @@ async def test_an_entry_that_cannot_be_read_does_not_stop_the_others(queue: Queu
     assert delivery.payload == job
     [letter] = [letter async for letter in queue.dead_letters()]
     assert "cannot be read" in letter.reason
+
+
+async def test_a_new_stage_and_a_new_life_begin_without_releases(make_settings: MakeSettings) -> None:
+    queue = await Queue.connect(make_settings(max_releases=1))
+    job = a_job()
+    await queue.admit([job])
+    [delivery] = await queue.take_jobs("pairer", 1, 0.1)
+    assert await queue.release(delivery) == "released"
+    [delivery] = await queue.take_jobs("pairer", 1, 0.1)
+    assert await queue.forward(delivery, a_candidate(job))
+    for outcome in ("released", "dead"):
+        [candidate] = await queue.take_candidates("verifier", 1, 0.1)
+        assert await queue.release(candidate) == outcome
+    [letter] = [letter async for letter in queue.dead_letters()]
+    assert await queue.requeue(letter)
+    [candidate] = await queue.take_candidates("verifier", 1, 0.1)
+    assert await queue.release(candidate) == "released"
+    await queue.close()
+
+
+async def test_a_late_mark_takes_no_pair_back(make_settings: MakeSettings) -> None:
+    queue = await Queue.connect(make_settings(max_attempts=1))
+    failed, verifying = a_job(), a_job()
+    await queue.admit([failed, verifying])
+    first, second = await queue.take_jobs("pairer", 2, 0.1)
+    await queue.fail(first, "spoilt", may_retry=True)
+    await queue.forward(second, a_candidate(verifying))
+    keys = [queue.doorbell.replace("doorbell", f"pair:{job.id}") for job in (failed, verifying)]
+    await queue._scripts["mark"](keys=keys, args=[Status.GENERATING])
+    states = await queue.in_flight([failed.id, verifying.id])
+    assert [states[job.id].status for job in (failed, verifying)] == [Status.FAILED, Status.VERIFYING]
+    await queue.close()
+
+
+@pytest.mark.parametrize(
+    ("refusing", "again"),
+    [
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+        (("CONFIG", "SET", "min-replicas-to-write", "1"), ("CONFIG", "SET", "min-replicas-to-write", "0")),
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+    ],
+)
+async def test_a_redis_that_takes_no_writes_is_away(queue: Queue, refusing: tuple[str, ...], again: Any) -> None:
+    await queue.redis.execute_command(*refusing)
+    try:
+        with pytest.raises(QueueUnavailable):
+            await queue.admit([a_job()])
+    finally:
+        await queue.redis.execute_command(*again)
+    await queue.admit([a_job()])
+    assert len(await queue.take_jobs("pairer", 1, 0.1)) == 1
+
+
+async def test_an_entry_that_kills_its_workers_takes_no_neighbour_with_it(make_settings: MakeSettings) -> None:
+    queue = await Queue.connect(make_settings(lease_s=0.3))
+    poison, *good = [a_job() for _ in range(5)]
+    await queue.admit([good[0], poison, *good[1:]])
+    settled = set()
+    for worker in range(20):
+        while taken := await queue.take_jobs(f"worker-{worker}", 8, 0.01):
+            if poison.id in {one.pair_id for one in taken}:
+                assert worker < 2 or len(taken) == 1
+                assert not await queue.take_jobs(f"worker-{worker}", 8, 0.01)  # and no more while it is in work
+                break  # this worker dies
+            for one in taken:
+                settled.add(one.pair_id)
+                await queue.forward(one, a_candidate(one.payload))
+        if (await queue.depth()).dead:
+            break
+        await asyncio.sleep(0.35)
+    assert settled == {job.id for job in good}
+    assert [letter.pair_id async for letter in queue.dead_letters()] == [poison.id]
+    await queue.close()

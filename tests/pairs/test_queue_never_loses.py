@@ -76,6 +76,14 @@ class QueueUnderCrashes(RuleBasedStateMachine):
     def fail_candidate(self, delivery: Delivery[Candidate], may_retry: bool) -> None:
         self.run(self.queue.fail(delivery, "spoilt", may_retry=may_retry))
 
+    @rule(delivery=jobs)
+    def release_job(self, delivery: Delivery[Job]) -> None:
+        self.run(self.queue.release(delivery))
+
+    @rule(delivery=candidates)
+    def release_candidate(self, delivery: Delivery[Candidate]) -> None:
+        self.run(self.queue.release(delivery))
+
     @rule(delivery=consumes(jobs))
     def crash_with_a_job(self, delivery: Delivery[Job]) -> None:
         """The worker is gone; nobody settles this delivery any more."""
