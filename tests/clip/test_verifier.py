@@ -1,6 +1,7 @@
 """The verifier on a real queue and store: each pair once, a poison alone fails, an outage is waited out."""
 
 import asyncio
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -134,6 +135,25 @@ async def test_an_encoder_that_fails_on_one_pair_fails_it_alone(
         depth = await world.settled()
     assert sorted(pair.id for pair in await world.stored()) == sorted(fine)
     assert depth.dead == 1
+
+
+async def test_a_word_that_the_encoder_has_no_row_for_fails_its_pair_alone(
+    world: World, verifying: Verifying, clip_folder: Path, tmp_path: Path
+) -> None:
+    """An IndexError out of torch: no kind of error of one pair ends the process."""
+    fine = await world.enqueue_some(5)
+    candidate = await world.candidate(99)
+    await world.enqueue(candidate.model_copy(update={"normal": RawAnswer(text="a zoo.", finish_reason="stop")}))
+    folder = shutil.copytree(clip_folder, tmp_path / "z-out-of-range")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["z"] = 100_000
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    async with verifying(world, Encoder.load(str(folder), "cpu")):
+        depth = await world.settled()
+    assert sorted(pair.id for pair in await world.stored()) == sorted(fine)
+    assert depth.dead == 1
+    [letter] = [letter async for letter in world.queue.dead_letters()]
+    assert letter.reason == "The verifier failed on it: IndexError"
 
 
 async def test_a_batch_of_one_gives_the_same_scores_as_a_batch_of_many(world: World, encoder: Encoder) -> None:
