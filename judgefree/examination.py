@@ -33,9 +33,13 @@ PACKAGES = (
 
 
 class State(StrEnum):
-    """`away`: not running just now, which `judgefree up` mends; `bad`: nothing works until the person mends it."""
+    """`away`: not running just now, which `judgefree up` mends; `bad`: nothing works until the person mends it.
+
+    `risk`: it works, and the person should know what may go wrong.
+    """
 
     OK = "ok"
+    RISK = "risk"
     AWAY = "away"
     BAD = "bad"
 
@@ -184,10 +188,9 @@ def _disk(data_dir: Path) -> Finding:
 async def _reach(settings: Settings) -> list[Finding]:
     """Each part in turn: whether it answers, and what to do if not."""
     gateway, verifier = (base_url(settings.host, port) for port in (settings.port, settings.verifier_port))
-    redis_is_ours = valkey_is_ours(settings.redis_url)
     return list(
         await asyncio.gather(
-            _answer("Redis", RedisProbe(settings.redis_url), settings.redis_url, redis_is_ours),
+            _redis(settings.redis_url),
             _store(settings),
             asyncio.to_thread(_images, settings),
             _answer("vLLM", HttpProbe(f"{settings.mllm_url}/health"), settings.mllm_url, is_own_mllm(settings)),
@@ -195,6 +198,13 @@ async def _reach(settings: Settings) -> list[Finding]:
             _answer("gateway", HttpProbe(f"{gateway}/readyz"), gateway, True),
         )
     )
+
+
+async def _redis(url: str) -> Finding:
+    probe = RedisProbe(url)
+    found = await _answer("Redis", probe, url, valkey_is_ours(url))
+    loses = await probe.what_a_crash_loses() if found.state is State.OK else None
+    return found if loses is None else Finding(found.what, State.RISK, loses)
 
 
 async def _answer(what: str, probe: Probe, url: str, is_ours: bool) -> Finding:
@@ -214,7 +224,10 @@ def is_taken(url: str) -> bool:
     named = urlsplit(url)
     with socket.socket(socket.AF_INET6 if ":" in (named.hostname or "") else socket.AF_INET) as probe:
         probe.settimeout(TIMEOUT_S)
-        return probe.connect_ex((named.hostname or "localhost", named.port or 6379)) == 0
+        try:
+            return probe.connect_ex((named.hostname or "localhost", named.port or 6379)) == 0
+        except OSError:  # a host that has no address
+            return False
 
 
 async def _store(settings: Settings) -> Finding:

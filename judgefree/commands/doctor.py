@@ -12,7 +12,7 @@ from judgefree.commands.terminal import terminal
 from judgefree.examination import Report, State, examine
 from pairs.settings import load_settings
 
-_STYLES = {State.OK: "green", State.AWAY: "yellow", State.BAD: "red"}
+_STYLES = {State.OK: "green", State.RISK: "yellow", State.AWAY: "yellow", State.BAD: "red"}
 
 
 def doctor(

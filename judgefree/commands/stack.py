@@ -53,6 +53,8 @@ def up(
         require_space(settings.data_dir)
         what = plan(settings, no_settings_file(settings.data_dir))
         with Board(terminal(), settings.data_dir / "logs") as board:
+            for warning in what.warnings:
+                board.say(warning)
             asyncio.run(_keep_up(what, board))
 
 

