@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     mllm_dtype: str = Field("auto", description="vLLM's --dtype")
     max_model_len: int | None = Field(None, ge=16, description="vLLM's --max-model-len; the model's own if unset")
     max_num_seqs: int = Field(192, ge=2, description="vLLM's --max-num-seqs: three to a pair in generation")
+    twin_wait_s: float = Field(30, gt=0, description="Longest wait of a twin for its other half in vLLM, in seconds")
     mllm_args: Annotated[tuple[str, ...], NoDecode] = Field((), description="More arguments for vLLM, as they are")
 
     # Verification
@@ -150,6 +151,13 @@ def _sentence(problem: Any, given: dict[str, Any]) -> str:
     name = ".".join(str(part) for part in problem["loc"]) or "settings"
     origin = "the command line" if name in given else setting_origin(name)
     return f"setting {name} = {problem.get('input')!r} (from {origin}): {problem['msg']}"
+
+
+def public_name(name: str) -> str:
+    """What a model is called where others see it: a folder's base name, else the name as it is."""
+    path = Path(name).expanduser()
+    is_folder = name.startswith((".", "/", "~")) or path.is_dir()
+    return path.resolve().name if is_folder else name
 
 
 def local_model(name: str, kind: Literal["mllm", "clip"]) -> str:

@@ -3,6 +3,7 @@
 from importlib.metadata import version
 from typing import Final
 
+from pairs.settings import public_name
 from service.gateway import Gateway
 from service.shapes import FailedPair, ModelStats, QueueStats, Stats, VerifierStats
 
@@ -22,7 +23,7 @@ async def present_stats(gateway: Gateway) -> Stats:
         ),
         dead_letters=await _latest_letters(gateway) if depth.dead else [],
         model=_model_stats(gateway),
-        verifier=VerifierStats(model=settings.clip, margin_threshold=settings.margin_threshold),
+        verifier=VerifierStats(model=public_name(settings.clip), margin_threshold=settings.margin_threshold),
         version=version("judgefree"),
     )
 

@@ -10,7 +10,7 @@ from pairs import model
 from pairs.blobs import Blobs
 from pairs.errors import QueueUnavailable, StoreUnavailable
 from pairs.queue import Queue
-from pairs.settings import Settings
+from pairs.settings import Settings, public_name
 from pairs.store import Store
 from workers.clip.encoder import Encoder
 from workers.clip.health import Health, Metrics, serving
@@ -33,7 +33,7 @@ async def serve(settings: Settings) -> None:
         encoder = await asyncio.to_thread(Encoder.load, settings.clip, settings.clip_device, settings.clip_dtype)
         log.info("model_loaded", clip=settings.clip, device=encoder.device, dtype=encoder.dtype)
         scorer = Scorer(encoder, Images(Blobs(settings.images_url), encoder))
-        by = Provenance(model.Verifier(model=settings.clip, scorer=scorer.name), encoder.versions)
+        by = Provenance(model.Verifier(model=public_name(settings.clip), scorer=scorer.name), encoder.versions)
         async with AsyncExitStack() as opened:
             try:
                 queue = await patience.outlast(lambda: Queue.connect(settings), "queue_away")
