@@ -12,7 +12,7 @@ from fastapi import Request
 
 from pairs.clock import new_pair_id, now
 from pairs.errors import InvalidField, JudgefreeError, MalformedRequest, PromptTooLong, QueueFull, StoreUnavailable
-from pairs.model import ImageRef, Job, PairId, Seed
+from pairs.model import ImageRef, Job, Pair, PairId, Seed, Status
 from pairs.queue import Idempotency
 from service.bodies import Body, read_body
 from service.draws import longest_prompt
@@ -35,8 +35,16 @@ class Asked:
     idempotency: Idempotency | None
 
 
-async def admit(request: Request, gateway: Gateway) -> list[PairId]:
-    """Accept the request; returns its pairs' ids, one an image, in order. Raises any JudgefreeError, accepting none."""
+@dataclass(frozen=True)
+class Admission:
+    """The ids of a request's pairs, one an image, in order; and the pairs as they were accepted, none for a repeat."""
+
+    pair_ids: list[PairId]
+    queued: list[Pair]
+
+
+async def admit(request: Request, gateway: Gateway) -> Admission:
+    """Accept the request. Raises any JudgefreeError, accepting none of its images."""
     key = idempotency_key(request)
     if key is None:  # a repeated request is answered however full the queue is, and is known only once it is read
         await _check_room(gateway)
@@ -44,8 +52,9 @@ async def admit(request: Request, gateway: Gateway) -> list[PairId]:
     await _check_fits(asked, gateway)
     jobs = await _jobs(asked, gateway)
     pair_ids = await gateway.queue.admit(jobs, asked.idempotency)
-    gateway.metrics.admitted.inc(sum(job.id in pair_ids for job in jobs))
-    return pair_ids
+    queued = [Pair.of_job(job, Status.QUEUED) for job in jobs if job.id in pair_ids]
+    gateway.metrics.admitted.inc(len(queued))
+    return Admission(pair_ids, queued)
 
 
 def wait_preference(request: Request) -> int | None:

@@ -3,14 +3,14 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from pairs.errors import JudgefreeError
+from pairs.errors import JudgefreeError, QueueUnavailable, StoreUnavailable
 from pairs.model import Decision
 from pairs.queue import Depth, Queue
 from pairs.store import Store
@@ -18,6 +18,8 @@ from pairs.store import Store
 RATE_WINDOW_S: Final = 60.0
 _PERIOD_S: Final = 2.0
 _GENERATION_BUCKETS: Final = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
+
+Found = TypeVar("Found")
 
 _log = structlog.get_logger(__name__)
 
@@ -43,21 +45,32 @@ class Metrics:
             registry=registry,
         )
         self.in_work = Gauge("judgefree_pairs_in_generation", "Pairs in generation here", registry=registry)
-        self.model_up = Gauge("judgefree_model_up", "1 while the model is there", registry=registry)
+        self._up = Gauge("judgefree_part_up", "1 while the part answers", ["part"], registry=registry)
         self._depth = Gauge("judgefree_queue_depth", "Entries in each stream", ["stream"], registry=registry)
         self._decisions = Gauge("judgefree_pairs", "Finished pairs in the store", ["decision"], registry=registry)
         self._rate = Gauge("judgefree_pairs_per_second", "Finished pairs over the last minute", registry=registry)
 
-    def show(self, depth: Depth, decisions: Mapping[Decision, int], rate: float, model_is_there: bool) -> None:
-        for name in ("jobs", "candidates", "dead"):
-            self._depth.labels(name).set(getattr(depth, name))
-        for decision, count in decisions.items():
-            self._decisions.labels(decision.value).set(count)
-        self._rate.set(rate)
-        self.model_up.set(model_is_there)
+    def show(self, depth: Depth | None, decisions: Mapping[Decision, int] | None, rate: float, model_up: bool) -> None:
+        """Set the gauges; what is None could not be had, so its gauges stay as they last were and its part is down."""
+        if depth is not None:
+            for name in ("jobs", "candidates", "dead"):
+                self._depth.labels(name).set(getattr(depth, name))
+        if decisions is not None:
+            for decision, count in decisions.items():
+                self._decisions.labels(decision.value).set(count)
+            self._rate.set(rate)
+        for part, is_up in (("queue", depth is not None), ("store", decisions is not None), ("model", model_up)):
+            self._up.labels(part).set(is_up)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
+
+
+async def _or_none(look: Awaitable[Found]) -> Found | None:
+    try:
+        return await look
+    except (QueueUnavailable, StoreUnavailable):
+        return None
 
 
 class Tally:
@@ -82,6 +95,13 @@ class Tally:
         """The depth of the queue and the finished pairs of each decision, now."""
         depth, decisions = await asyncio.gather(self._queue.depth(), self._store.counts())
         self._note(sum(decisions.values()))
+        return depth, decisions
+
+    async def look_at_each(self) -> tuple[Depth | None, dict[Decision, int] | None]:
+        """As `look`, with None for what is away."""
+        depth, decisions = await asyncio.gather(_or_none(self._queue.depth()), _or_none(self._store.counts()))
+        if decisions is not None:
+            self._note(sum(decisions.values()))
         return depth, decisions
 
     def pairs_per_second(self) -> float:

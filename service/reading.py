@@ -5,12 +5,17 @@ import time
 from collections.abc import Sequence
 from uuid import UUID
 
-from pairs.errors import NotReviewable, StoreUnavailable, UnknownPair
+import structlog
+
+from pairs.errors import NotReviewable, QueueUnavailable, StoreUnavailable, UnknownPair
 from pairs.model import Pair, PairId, Status, Verdict
+from service.admission import Admission
 from service.gateway import Gateway
 
 _SETTLED = (Status.DONE, Status.FAILED)
 _LOOK_AGAIN_S = 1.0
+
+_log = structlog.get_logger(__name__)
 
 
 async def present_pairs(gateway: Gateway, pair_ids: Sequence[PairId]) -> list[Pair]:
@@ -33,6 +38,21 @@ async def settled_pairs(gateway: Gateway, pair_ids: Sequence[PairId], timeout_s:
         if not waiting or remaining_s <= 0:
             return found
         await gateway.doorbell.wait(waiting, min(remaining_s, _LOOK_AGAIN_S))
+
+
+async def accepted_pairs(gateway: Gateway, admission: Admission, timeout_s: float) -> list[Pair]:
+    """As `settled_pairs`; while queue or store is away, the pairs as they were accepted.
+
+    What was accepted must not be answered with an error: a client without an idempotency key would send it again. A
+    request repeated under its key may be repeated once more, so that raises QueueUnavailable or StoreUnavailable.
+    """
+    try:
+        return await settled_pairs(gateway, admission.pair_ids, timeout_s)
+    except (QueueUnavailable, StoreUnavailable) as error:
+        if not admission.queued:
+            raise
+        _log.warning("accepted, and cannot be read just now", type=error.type, cause=repr(error.__cause__))
+        return admission.queued
 
 
 def are_settled(found: Sequence[Pair]) -> bool:

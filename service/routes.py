@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 
 from pairs.errors import (
     Forbidden,
+    GenerationFailed,
     IdempotencyConflict,
     InvalidField,
     MalformedRequest,
@@ -106,15 +107,15 @@ def _body_schema() -> dict[str, Any]:
     responses=_DONE_IN_TIME
     | documented(
         MalformedRequest, IdempotencyConflict, TooLarge, NotAnImage, UnsupportedMediaType, InvalidField,
-        PromptTooLong, QueueFull, ModelUnavailable, *_AWAY,
+        PromptTooLong, QueueFull, GenerationFailed, ModelUnavailable, *_AWAY,
     ),
 )  # fmt: skip
 async def post_pairs(request: Request, response: Response, gateway: ThisGateway) -> Accepted:
     """Accept images; answers 202 once their pairs would survive a crash, or 200 with finished ones under `Prefer`."""
     wait_s = wait_preference(request)
-    pair_ids = await admit(request, gateway)
-    found = await reading.settled_pairs(gateway, pair_ids, wait_s or 0)
-    response.headers["Location"] = f"/v1/pairs/{pair_ids[0]}"
+    admission = await admit(request, gateway)
+    found = await reading.accepted_pairs(gateway, admission, wait_s or 0)
+    response.headers["Location"] = f"/v1/pairs/{admission.pair_ids[0]}"
     if wait_s is not None:
         response.headers["Preference-Applied"] = f"wait={wait_s}"
         if reading.are_settled(found):
@@ -186,8 +187,8 @@ async def get_stats(gateway: ThisGateway) -> Stats:
 
 @metrics_api.get("/metrics", response_class=Response)
 async def get_metrics(gateway: ThisGateway) -> Response:
-    """What Prometheus reads."""
-    depth, decisions = await gateway.tally.look()
+    """What Prometheus reads; while a part is away, its gauges are those of the last look."""
+    depth, decisions = await gateway.tally.look_at_each()
     gateway.metrics.show(depth, decisions, gateway.tally.pairs_per_second(), gateway.watch.is_there)
     return Response(gateway.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

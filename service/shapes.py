@@ -61,7 +61,7 @@ class VerifierStats(BaseModel):
 
 
 class Stats(BaseModel):
-    """Counts and rates, now. `in_generation` are this gateway's own."""
+    """Counts and rates, now."""
 
     decisions: dict[Decision, int]
     finished: int

@@ -3,14 +3,23 @@
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta, timezone
+from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from pairs.errors import StoreUnavailable
 from pairs.model import Decision, Pair, Status
+from pairs.store import Store
+from service.admission import Admission
 from service.app import create_app
+from service.metrics import Tally
+from service.reading import accepted_pairs
 from tests.conftest import MakeSettings, free_port
 from tests.examples import a_candidate, a_job, a_pair
 from tests.service.conftest import Served, serving
@@ -109,7 +118,36 @@ async def test_stats_and_metrics_count_what_there_is(served: Served) -> None:
     assert 'judgefree_pairs{decision="kept"} 1.0' in metrics
     assert 'judgefree_queue_depth{stream="jobs"} 1.0' in metrics
     assert 'judgefree_http_requests_total{method="GET",route="/v1/stats",status="200"} 1.0' in metrics
-    assert "judgefree_model_up 0.0" in metrics
+    assert 'judgefree_part_up{part="model"} 0.0' in metrics
+
+
+@pytest.fixture
+async def away_store(tmp_path: Path) -> AsyncIterator[Store]:
+    """A store whose disk went away."""
+    store = Store(create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/gone/pairs.db"))
+    yield store
+    await store.close()
+
+
+async def test_what_was_accepted_is_told_while_the_store_is_away(served: Served, away_store: Store) -> None:
+    gateway, job = replace(served.gateway, store=away_store), a_job()
+    await gateway.queue.admit([job])
+    queued = [Pair.of_job(job, Status.QUEUED)]
+    assert await accepted_pairs(gateway, Admission([job.id], queued), 1) == queued
+    with pytest.raises(StoreUnavailable):  # a repeated request may be repeated once more
+        await accepted_pairs(gateway, Admission([job.id], []), 0)
+
+
+async def test_metrics_are_served_while_the_store_is_away(served: Served, away_store: Store) -> None:
+    gateway = served.gateway
+    await gateway.store.insert([a_pair()])
+    await served.http.get("/metrics")
+    depth, decisions = await Tally(gateway.queue, away_store).look_at_each()
+    gateway.metrics.show(depth, decisions, 0, model_up=True)
+    told = gateway.metrics.text().decode()
+    assert 'judgefree_part_up{part="store"} 0.0' in told
+    assert 'judgefree_part_up{part="queue"} 1.0' in told
+    assert 'judgefree_pairs{decision="kept"} 1.0' in told
 
 
 async def test_alive_but_not_ready_without_the_model(served: Served) -> None:
