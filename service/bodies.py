@@ -18,6 +18,7 @@ from pairs.settings import Settings
 from service.problems import FieldProblem, InvalidFields
 
 IMAGE: Final = "image"
+TOO_DEEP: Final = "The body is nested too deep."
 _MAX_FIELD_BYTES: Final = 2**20
 _MAX_PARTS: Final = 64  # besides images; there are a dozen fields
 
@@ -139,7 +140,9 @@ async def _read_json(request: Request, settings: Settings) -> Body:
 def _parse_json(raw: bytes, settings: Settings) -> Body:
     try:
         fields = json.loads(raw)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise MalformedRequest(TOO_DEEP) from error
+    except ValueError as error:
         raise MalformedRequest("The body is not JSON.") from error
     if not isinstance(fields, dict):
         raise MalformedRequest("The body must be a JSON object.")
@@ -166,5 +169,6 @@ def _check_size(size: int, index: int, settings: Settings) -> None:
 
 
 def _check_count(count: int, settings: Settings) -> None:
-    if count > settings.max_images:
-        raise TooLarge(f"More than the {settings.max_images} images that one request may have.")
+    most = min(settings.max_images, settings.max_in_flight)  # past the latter there would never be room for it
+    if count > most:
+        raise TooLarge(f"The request has more than the {most} images that are accepted in one.")

@@ -1,7 +1,7 @@
 """The fields of a request for pairs: read from a form or from JSON into one value, `PairFields`."""
 
 import json
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -20,9 +20,12 @@ from pairs.model import (
     TopP,
 )
 from pairs.settings import Settings
-from service.bodies import Body
+from service.bodies import TOO_DEEP, Body
 from service.draws import DEFAULT_SEED, RATIO_RANGE, draw_ratio
 from service.problems import InvalidFields, field_problems
+
+MAX_PROMPT: Final = 100_000
+"""Longest prompt, in characters: far past any context that a model is served with, and small beside an image."""
 
 _NESTED = "hallucination"
 
@@ -56,7 +59,7 @@ class HallucinationFields(_Fields):
 class PairFields(_Fields):
     """What a request may say besides its images; what it leaves out comes from the settings."""
 
-    prompt: Annotated[str, Field(min_length=1, examples=["Describe the image."])] | None = None
+    prompt: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT, examples=["Describe the image."])] | None = None
     hallucination: HallucinationFields = HallucinationFields()
     max_tokens: MaxTokens | None = None
     temperature: Temperature = 0.0
@@ -103,9 +106,13 @@ def read_fields(body: Body) -> PairFields:
         if body.is_form:
             return PairFields.model_validate(nested)
         return PairFields.model_validate_json(json.dumps(nested), strict=True)  # 64 is a number, "64" is not
+    except RecursionError as error:
+        raise MalformedRequest(TOO_DEEP) from error
     except ValidationError as error:
-        if error.errors()[0]["type"] == "json_invalid":  # json.loads lets half a surrogate pair pass
-            raise MalformedRequest("A text of the body is not Unicode.") from error
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":  # json.loads lets half a surrogate pair pass, and nests deeper
+            is_deep = "recursion" in str(first["ctx"]["error"])
+            raise MalformedRequest(TOO_DEEP if is_deep else "A text of the body is not Unicode.") from error
         raise InvalidFields(field_problems(list(error.errors(include_url=False)))) from error
 
 

@@ -1,6 +1,7 @@
 """One vLLM replica over HTTP: is it well, what does it serve, how long is a prompt, and chat completions."""
 
 import base64
+import hashlib
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -8,10 +9,12 @@ from http import HTTPStatus
 from typing import Any, Literal, Self
 
 import httpx
+from httpx_aiohttp import HttpxAiohttpClient
+import structlog
 
 from pairs.errors import GenerationFailed, InvalidField, ModelUnavailable, PromptTooLong
 from pairs.model import Policy, RawAnswer, Sampling
-from pairs.settings import Settings
+from pairs.settings import Settings, public_name
 
 Role = Literal["grounded", "blind"]
 
@@ -19,6 +22,8 @@ _PROBE_TIMEOUT_S = 5.0
 _COUNTS_KEPT = 4096
 _SHORTEST = "."  # a chat template may refuse an empty text
 _LEAKS = re.compile(r"(?:/[\w.-]+){2,}|://|\d+\.\d+\.\d+\.\d+|Traceback|File \"")
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,15 @@ class Mllm:
     def __init__(self, http: httpx.AsyncClient, settings: Settings) -> None:
         self._http = http
         self._settings = settings
-        self._counts: OrderedDict[tuple[str, int, int], int] = OrderedDict()
+        self._counts: OrderedDict[tuple[str, bytes, int, int], int] = OrderedDict()
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
+        # httpx's own pool looks at every open connection for every request: at 150 requests in flight it costs more
+        # than the model.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
         timeout = httpx.Timeout(settings.mllm_timeout_s, connect=_PROBE_TIMEOUT_S)
-        http = httpx.AsyncClient(base_url=settings.mllm_url, limits=limits, timeout=timeout, trust_env=False)
+        http = HttpxAiohttpClient(base_url=settings.mllm_url, limits=limits, timeout=timeout, trust_env=False)
         return cls(http, settings)
 
     async def close(self) -> None:
@@ -84,8 +91,8 @@ class Mllm:
     async def check_fits(self, served: Served, prompt: str, png: bytes, size: tuple[int, int], max_tokens: int) -> None:
         """Raise PromptTooLong, or InvalidField for `max_tokens`, if prompt, image and answer exceed the context.
 
-        `size` is the image's, in pixels: the count is kept by prompt and size. A token is at least a byte, so a prompt
-        may fit for sure by what is known of a shorter one.
+        `size` is the image's, in pixels: the count is kept by model, prompt and size. A token is at least a byte, so
+        a prompt may fit for sure by what is known of a shorter one.
         """
         bare = await self._count(served, _SHORTEST, png, size)
         if bare + len(prompt.encode()) + max_tokens <= served.max_model_len:
@@ -120,7 +127,7 @@ class Mllm:
         return RawAnswer(text=choice["message"]["content"] or "", finish_reason=choice["finish_reason"])
 
     async def _count(self, served: Served, prompt: str, png: bytes, size: tuple[int, int]) -> int:
-        key = (prompt, *size)
+        key = (served.name, hashlib.sha256(prompt.encode()).digest(), *size)
         if key not in self._counts:
             request = {"model": served.name, "messages": _messages(prompt, png)}
             self._counts[key] = int((await self._post("/tokenize", request)).json()["count"])
@@ -164,7 +171,7 @@ def _served(models: list[dict[str, Any]], version: str, settings: Settings) -> S
     if adapter is not None and adapter not in {model["id"] for model in models}:
         raise ModelUnavailable(f"The model is there, but its adapter {adapter} is not loaded.")
     name = bases[0]["id"]
-    policy = Policy(model=settings.model if _LEAKS.search(name) else name, adapter=adapter)
+    policy = Policy(model=public_name(name), adapter=adapter)
     return Served(adapter or name, policy, int(bases[0]["max_model_len"]), version)
 
 
@@ -185,6 +192,8 @@ def _message(response: httpx.Response) -> str:
 
 
 def _presentable(message: str) -> str:
-    """The first line, shortened; nothing of a message that quotes a path, an address or a stack."""
-    first = message.strip().partition("\n")[0][:300]
-    return "its reason is in the log" if _LEAKS.search(message) else first
+    """The first line, shortened; a message that quotes a path, an address or a stack goes to the log only."""
+    if _LEAKS.search(message):
+        _log.warning("the model gave a reason", message=message)
+        return "its reason is in the log"
+    return message.strip().partition("\n")[0][:300]

@@ -43,7 +43,7 @@ class Pairer:
 
     def __init__(
         self, queue: Queue, blobs: Blobs, mllm: Mllm, watch: ModelWatch, metrics: Metrics, settings: Settings,
-        grace_s: float = 15,
+        grace_s: float = 8,
     ) -> None:  # fmt: skip
         self._queue, self._blobs, self._mllm, self._watch = queue, blobs, mllm, watch
         self._metrics, self._settings, self._grace_s = metrics, settings, grace_s
@@ -91,7 +91,12 @@ class Pairer:
             _logger.exception("jobs could not be taken")
             await asyncio.sleep(_BACK_OFF_S)
             return
+        in_work = {delivery.entry for delivery in self._in_work.values()}
         for delivery in deliveries:
+            if (
+                delivery.entry in in_work
+            ):  # held through an outage longer than the lease, it comes back as if it were new
+                continue
             task = asyncio.create_task(self._work(delivery), name=delivery.pair_id)
             self._in_work[task] = delivery
             task.add_done_callback(self._done)

@@ -54,6 +54,7 @@ BAD_FIELDS: dict[str, tuple[dict[str, str], str]] = {
     "empty prompt": ({"prompt": ""}, "prompt"),
     "blank prompt": ({"prompt": " \n"}, "prompt"),
     "NUL in prompt": ({"prompt": "a\0b"}, "prompt"),
+    "prompt without end": ({"prompt": "a" * 100_001}, "prompt"),
     "unknown field": ({"tempratur": "1"}, "tempratur"),
     "unknown dotted field": ({"hallucination.h": "1"}, "hallucination.h"),
 }
@@ -61,6 +62,8 @@ BAD_JSON: dict[str, tuple[bytes | dict[str, Any], int, str]] = {
     "no JSON": (b"{", 400, "malformed-request"),
     "no UTF-8": (b'{"prompt": "\xff"}', 400, "malformed-request"),
     "deep": (b"[" * 100_000, 400, "malformed-request"),
+    "960 deep": (b'{"image": "eA==", "prompt": ' + b"[" * 960 + b"]" * 960 + b"}", 400, "malformed-request"),
+    "900 deep": (b'{"image": "eA==", "prompt": ' + b"[" * 900 + b"]" * 900 + b"}", 400, "malformed-request"),
     "a list": (b"[]", 400, "malformed-request"),
     "no image": ({}, 422, "invalid-field"),
     "image of a wrong type": ({"image": 7}, 422, "invalid-field"),
@@ -114,7 +117,8 @@ async def test_bad_json(served: Served, name: str) -> None:
         answer = await served.http.post("/v1/pairs", content=body, headers={"content-type": "application/json"})
     else:
         answer = await served.http.post("/v1/pairs", json=body)
-    assert_problem(answer, status, kind)
+    problem = assert_problem(answer, status, kind)
+    assert ("deep" in problem["detail"]) == ("deep" in name)
 
 
 async def test_every_bad_field_is_told_at_once(served: Served) -> None:
@@ -165,6 +169,12 @@ async def test_too_many_images(make_settings: MakeSettings) -> None:
         assert_problem(answer, 413, "too-large")
         encoded = base64.b64encode(GOOD).decode()
         assert_problem(await served.http.post("/v1/pairs", json={"images": [encoded] * 3}), 413, "too-large")
+
+
+async def test_more_images_than_may_ever_be_in_flight(make_settings: MakeSettings) -> None:
+    async with serving(make_settings(max_in_flight=2, mllm_url=f"http://127.0.0.1:{free_port()}")) as served:
+        answer = await served.http.post("/v1/pairs", files=[("image", GOOD)] * 3)
+        assert "more than the 2 images" in assert_problem(answer, 413, "too-large")["detail"]
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "image/png", "application/x-www-form-urlencoded", None])
