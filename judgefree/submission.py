@@ -61,23 +61,30 @@ def find_images(paths: Sequence[str]) -> Found:
 
     Raises Mistake for a path under which there is nothing.
     """
-    images: dict[Path, None] = {}
-    named: dict[Path, None] = {}
-    met: dict[Path, None] = {}
-    for given in paths:
-        for path in _resolve(given):
-            if path.is_dir():
-                for file in _files_below(path):
-                    (images if is_image(file) else met)[file] = None
-            else:
-                (images if is_image(path) else named)[path] = None
+    seen: set[Path] = set()
+    images: list[Path] = []
+    named: list[Path] = []
+    met: list[Path] = []
+    for path in (path for given in paths for path in _resolve(given)):
+        files, others = (_files_below(path, set()), met) if path.is_dir() else (iter([path]), named)
+        for file in files:
+            real = file.resolve()
+            if real not in seen:
+                seen.add(real)
+                (images if is_image(file) else others).append(file)
     return Found(tuple(images), tuple(named), tuple(met))
 
 
 def is_image(file: Path) -> bool:
-    """Whether a file begins like one of the formats that the gateway reads: JPEG, PNG, GIF or WebP."""
-    with file.open("rb") as opened:
-        start = opened.read(12)
+    """Whether a file begins like one of the formats that the gateway reads: JPEG, PNG, GIF or WebP.
+
+    One that cannot be read is taken for an image, so that it has an outcome, which says why.
+    """
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(12)
+    except OSError:
+        return True
     return start.startswith(_MAGIC) or (start[:4] == b"RIFF" and start[8:] == b"WEBP")
 
 
@@ -144,9 +151,12 @@ def _accept(client: Client, content: bytes, fields: Fields, key: str | None) -> 
 
 
 def _resolve(given: str) -> list[Path]:
-    path = Path(given).expanduser()
-    if path.exists():
-        return [path]
+    try:
+        path = Path(given).expanduser()
+        if path.exists():
+            return [path]
+    except (OSError, RuntimeError) as error:  # a name that is too long, a `~user` who is not here
+        raise Mistake(f"There is no file or folder {given}: {error}") from error
     if glob.has_magic(given):
         matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207 - it may be absolute
         if matches:
@@ -155,11 +165,20 @@ def _resolve(given: str) -> list[Path]:
     raise Mistake(f"There is no file or folder {given}.")
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _files_below(entry)
-        elif entry.is_file():
+def _files_below(folder: Path, visited: set[Path]) -> Iterator[Path]:
+    """The files below `folder`; a folder that is met again, by a link, is not entered again."""
+    real = folder.resolve()
+    if real in visited:
+        return
+    visited.add(real)
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        folders = {entry for entry in entries if entry.is_dir()}
+        files = {entry for entry in entries if entry.is_file()}
+    except OSError as error:
+        raise Mistake(f"The folder {folder} cannot be read: {error.strerror}.") from error
+    for entry in entries:
+        if entry in folders:
+            yield from _files_below(entry, visited)
+        elif entry in files:
             yield entry

@@ -36,7 +36,10 @@ def export(
     if not out.parent.is_dir():
         raise Mistake(f"There is no folder {out.parent}.")
     with open_client(load_settings(), url) as client:
-        size = client.export(out, kind.value, filters)
+        try:
+            size = client.export(out, kind.value, filters)
+        except OSError as error:
+            raise Mistake(f"{out} cannot be written: {error.strerror}.") from error
     typer.echo(f"{out}: {size:,} bytes")
 
 

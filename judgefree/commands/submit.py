@@ -48,6 +48,8 @@ def submit(
     found = find_images(paths)
     if not found.images:
         raise Mistake("There is no image among the given paths; JPEG, PNG, WebP and GIF are read.")
+    if sheet is not None and not sheet.parent.is_dir():
+        raise Mistake(f"There is no folder {sheet.parent}.")
     console, tally, entries = terminal(), Tally(), list[Entry]()
     settings = load_settings()
     with open_client(settings, url) as hasty:

@@ -177,6 +177,14 @@ def test_export_writes_both_formats(stack: Stack, client: Client, images: list[P
     assert rows == len((tmp_path / "pairs.jsonl").read_text().splitlines()) >= 3
 
 
+def test_an_export_that_cannot_be_written_is_one_sentence(
+    stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a-folder").mkdir()
+    assert run(["export", "--url", stack.gateway_url, "--out", str(tmp_path / "a-folder")]) == 2
+    assert capsys.readouterr().err == f"judgefree: {tmp_path}/a-folder cannot be written: Is a directory.\n"
+
+
 def test_requeue_lists_nothing_where_nothing_is_dead(stack: Stack) -> None:
     listed = subprocess.run(
         [sys.executable, "-m", "judgefree", "requeue"],

@@ -53,6 +53,9 @@ def test_the_programs_help_is_their_own(command: str, module: str) -> None:
         (["submit", "notes.txt", "--ratio", "7"], "--ratio: Input should be less than or equal to 2"),
         (["export", "--out", "nowhere/pairs.parquet"], "There is no folder nowhere"),
         (["export", "--out", "x", "--format", "csv"], "'csv' is not one of 'parquet', 'jsonl'"),
+        (["export", "--out", "x", "--url", "nowhere"], "nowhere is no URL of a gateway"),
+        (["export", "--out", "x", "--url", "http://[::1"], "http://[::1 is no URL of a gateway"),
+        (["submit", "~nobody-of-that-name/x"], "There is no file or folder ~nobody-of-that-name/x"),
         (["requeue", "an-id", "--all"], "Give either ids or --all"),
     ],
 )

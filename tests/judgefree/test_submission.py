@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from judgefree.client import Fields
+from judgefree.client import Client, Fields
 from judgefree.ledger import Ledger
 from judgefree.mistakes import Mistake
-from judgefree.submission import find_images
+from judgefree.submission import find_images, submit_all
 from pairs.clock import new_pair_id
 from tests.examples import a_pair
 
@@ -35,6 +35,25 @@ def test_folders_are_searched_to_the_bottom_by_content_and_each_file_comes_once(
 
 def test_a_named_file_that_is_no_image_is_told_from_one_met_in_a_folder(folder: Path) -> None:
     assert find_images(["photos/notes.txt"]).named_others == (Path("photos/notes.txt"),)
+
+
+def test_a_file_that_links_lead_to_comes_once_and_a_loop_of_links_ends(folder: Path) -> None:
+    (folder / "photos" / "deep" / "loop").symlink_to(folder / "photos")
+    (folder / "photos" / "z.png").symlink_to(folder / "photos" / "b.png")
+    found = find_images(["photos"])
+    assert [str(file) for file in found.images] == ["photos/a.PNG", "photos/b.png", "photos/deep/er/c.webp.bin"]
+
+
+def test_a_file_that_cannot_be_read_has_an_outcome_that_says_so(folder: Path) -> None:
+    unreadable = folder / "photos" / "memory.png"
+    unreadable.symlink_to("/proc/self/mem")  # nobody, root included, can read its first bytes
+    found = find_images(["photos/memory.png"])
+    assert [file.name for file in found.images] == ["memory.png"]
+    with Client() as client, Ledger(folder / "out.jsonl") as ledger:
+        [outcome] = submit_all(client, found.images, Fields(), ledger, 1, 1)
+    assert outcome.pair is None
+    assert outcome.reason is not None
+    assert "cannot be read" in outcome.reason
 
 
 @pytest.mark.parametrize("start", [b"\xff\xd8\xff\xe0", PNG, b"GIF89a", b"RIFF\x00\x00\x00\x00WEBP"])
