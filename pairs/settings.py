@@ -8,6 +8,7 @@ import os
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, computed_field, field_validator
 from pydantic_settings import (
@@ -97,6 +98,40 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value
 
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, url: str) -> str:
+        from redis.asyncio.connection import parse_url  # here: not every part that reads settings needs it
+
+        parse_url(url)
+        return url
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_store(cls, url: str | None) -> str | None:
+        if url is None:
+            return url
+        from sqlalchemy.engine import make_url  # here: it takes a moment to import
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            parsed = make_url(url)
+            is_known = parsed.get_backend_name() in ("sqlite", "postgresql")
+            is_usable = is_known and parsed.get_dialect(_is_async=True).is_async
+        except (SQLAlchemyError, ValueError):
+            is_usable = False
+        if not is_usable:
+            raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+psycopg://")
+        return url
+
+    @field_validator("mllm_url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            raise ValueError("must be http://HOST:PORT or https://HOST:PORT")
+        return url
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def store_url(self) -> str:
@@ -150,7 +185,7 @@ def setting_origin(name: str) -> str:
 def _sentence(problem: Any, given: dict[str, Any]) -> str:
     name = ".".join(str(part) for part in problem["loc"]) or "settings"
     origin = "the command line" if name in given else setting_origin(name)
-    return f"setting {name} = {problem.get('input')!r} (from {origin}): {problem['msg']}"
+    return f"setting {name} = {problem.get('input')!r} (from {origin}): {problem['msg'].removeprefix('Value error, ')}"
 
 
 def public_name(name: str) -> str:
