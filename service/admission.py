@@ -48,9 +48,10 @@ async def admit(request: Request, gateway: Gateway) -> Admission:
     key = idempotency_key(request)
     if key is None:  # a repeated request is answered however full the queue is, and is known only once it is read
         await _check_room(gateway)
-    asked = await _read(request, key, gateway)
-    await _check_fits(asked, gateway)
-    jobs = await _jobs(asked, gateway)
+    async with gateway.room.taken(request):
+        asked = await _read(request, key, gateway)
+        await _check_fits(asked, gateway)
+        jobs = await _jobs(asked, gateway)
     pair_ids = await gateway.queue.admit(jobs, asked.idempotency)
     queued = [Pair.of_job(job, Status.QUEUED) for job in jobs if job.id in pair_ids]
     gateway.metrics.admitted.inc(len(queued))

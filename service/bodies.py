@@ -5,6 +5,7 @@ import base64
 import binascii
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from service.problems import FieldProblem, InvalidFields
 IMAGE: Final = "image"
 TOO_DEEP: Final = "The body is nested too deep."
 _MAX_FIELD_BYTES: Final = 2**20
+_LARGEST_AT_A_TIME: Final = 4
+"""So many requests of the largest size are read at a time; of small ones, as many as take no more."""
 _MAX_PARTS: Final = 64  # besides images; there are a dozen fields
 
 
@@ -30,6 +33,32 @@ class Body:
     images: list[bytes] = field(default_factory=list)
     fields: dict[str, Any] = field(default_factory=dict)
     is_form: bool = False
+
+
+class Room:
+    """The bytes that the bodies of all requests may have together; who finds too little room waits, in order."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._most = settings.max_request_bytes
+        self._left = _LARGEST_AT_A_TIME * self._most
+        self._turn = asyncio.Lock()
+        self._freed = asyncio.Event()
+
+    @asynccontextmanager
+    async def taken(self, request: Request) -> AsyncIterator[None]:
+        """Room for the request: for as many bytes as it declares, or for the most that it may have."""
+        declared = request.headers.get("content-length", "")
+        size = min(int(declared), self._most) if declared.isdecimal() else self._most
+        async with self._turn:
+            while self._left < size:
+                self._freed.clear()
+                await self._freed.wait()
+            self._left -= size
+        try:
+            yield
+        finally:
+            self._left += size
+            self._freed.set()
 
 
 async def read_body(request: Request, settings: Settings) -> Body:

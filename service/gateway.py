@@ -10,6 +10,7 @@ from pairs.doorbell import Doorbell
 from pairs.queue import Queue
 from pairs.settings import Settings
 from pairs.store import Store
+from service.bodies import Room
 from service.metrics import Metrics, Tally
 from service.mllm import Mllm
 from service.pairer import Pairer
@@ -33,6 +34,7 @@ class Gateway:
     metrics: Metrics
     tally: Tally
     decoding: asyncio.Semaphore
+    room: Room
 
 
 @asynccontextmanager
@@ -54,4 +56,4 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Ga
         watch = await parts.enter_async_context(ModelWatch(mllm))
         await parts.enter_async_context(Pairer(queue, blobs, mllm, watch, metrics, settings))
         decoding = asyncio.Semaphore(_DECODES_AT_A_TIME)
-        yield Gateway(settings, queue, store, blobs, doorbell, mllm, watch, metrics, tally, decoding)
+        yield Gateway(settings, queue, store, blobs, doorbell, mllm, watch, metrics, tally, decoding, Room(settings))

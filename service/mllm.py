@@ -9,8 +9,8 @@ from http import HTTPStatus
 from typing import Any, Literal, Self
 
 import httpx
-from httpx_aiohttp import HttpxAiohttpClient
 import structlog
+from httpx_aiohttp import HttpxAiohttpClient
 
 from pairs.errors import GenerationFailed, InvalidField, ModelUnavailable, PromptTooLong
 from pairs.model import Policy, RawAnswer, Sampling

@@ -1,7 +1,9 @@
 """What the gateway refuses: a problem of a stable type each, that names what was wrong and nothing internal."""
 
+import asyncio
 import base64
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -273,3 +275,27 @@ async def test_a_good_request_while_the_model_is_away(served: Served) -> None:
     assert_problem(answer, 503, "model-unavailable")
     assert int(answer.headers["retry-after"]) > 0
     await _nothing_was_accepted(served)
+
+
+async def test_uploads_share_a_bounded_room(make_settings: MakeSettings) -> None:
+    """Four uploads of the largest size that stop in the middle fill the room: a fifth waits until one of them ends."""
+    settings = make_settings(max_request_bytes=10_000, mllm_url=f"http://127.0.0.1:{free_port()}")
+    going_on = asyncio.Event()
+
+    async def halting() -> AsyncIterator[bytes]:
+        yield b"--x\r\n"
+        await going_on.wait()
+
+    async with serving(settings) as served:
+        headers = {"content-type": "multipart/form-data; boundary=x"}
+        uploads = [
+            asyncio.create_task(served.http.post("/v1/pairs", content=halting(), headers=headers)) for _ in range(4)
+        ]
+        await asyncio.sleep(0.2)
+        fifth = asyncio.create_task(served.http.post("/v1/pairs", files={"image": GOOD}))
+        done, _ = await asyncio.wait([fifth], timeout=0.3)
+        assert not done
+        going_on.set()
+        assert_problem(await fifth, 503, "model-unavailable")
+        for upload in uploads:
+            assert_problem(await upload, 400, "malformed-request")
