@@ -26,6 +26,7 @@ from uuid import uuid4
 
 import httpx
 import torch
+from httpx_aiohttp import HttpxAiohttpClient
 from PIL import Image
 
 from benchmarks.machine import write_result
@@ -73,7 +74,8 @@ def _is_up(url: str) -> bool:
 async def through_the_server(url: str, images: list[Image.Image], ratio: float, in_flight: int) -> list[str]:
     """The text of every pair; raises RuntimeError when the twins of a pair differ."""
     gate = asyncio.Semaphore(in_flight)
-    async with httpx.AsyncClient(base_url=url, timeout=300, limits=httpx.Limits(max_connections=None)) as http:
+    limits = httpx.Limits(max_connections=None)
+    async with HttpxAiohttpClient(base_url=url, timeout=300, limits=limits) as http:
 
         async def ask(image: Image.Image | None, twin: str, role: str) -> str:
             response = await http.post("/v1/chat/completions", json=_request(image, twin, role, ratio))
