@@ -31,7 +31,7 @@ def plan(silent: Sequence[Pending], held: Sequence[Pending], lease_ms: int, max_
     do not share its deaths: its consumer first ends what it holds, then takes it, then takes nothing until it is
     settled. Of `held`, what is silent too is left out: nobody is at work on it.
     """
-    suspect_at = min(_SUSPECT_AT, max_attempts - 1)
+    suspect_at = max(1, min(_SUSPECT_AT, max_attempts - 1))
     dead = tuple(one.entry for one in silent if one.deliveries >= max_attempts)
     alive = [one for one in silent if one.deliveries < max_attempts]
     in_work = [one for one in held if one.idle_ms < lease_ms]
