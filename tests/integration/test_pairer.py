@@ -1,7 +1,9 @@
 """The gateway on a real vLLM: from a request to candidates, whatever happens in between."""
 
 import asyncio
+import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from service.problems import TYPE_PREFIX
 from tests.conftest import MakeSettings
 from tests.e2e.scenes import scene_pngs
 from tests.examples import a_job, a_pair
+from tests.integration.meddler import meddled
 from tests.integration.wire import wired
 from tests.service.conftest import Served, serving
 
@@ -201,3 +204,45 @@ async def test_a_fixed_ratio_is_kept_as_it_was_given(working: Served) -> None:
     [delivery] = (await candidates(working, 1)).values()
     assert delivery.payload.job.hallucination == Hallucination(method=Method.BLEND, ratio=-0.5)
     assert pair["seed"] == delivery.payload.job.seed
+
+
+async def test_unequal_twins_are_tried_again_then_rest_among_the_dead_letters(
+    make_settings: MakeSettings, mllm_url: str
+) -> None:
+    async with (
+        meddled(mllm_url) as (url, meddler),
+        serving(make_settings(mllm_url=url, max_attempts=2, max_tokens=32)) as served,
+    ):
+        [pair] = await submit(served, SCENES[:1], hallucination__ratio=0.5)
+        await _until_dead(served, 1)
+        assert meddler.altered == 2
+        [letter] = [letter async for letter in served.gateway.queue.dead_letters()]
+        assert (letter.pair_id, letter.attempts) == (pair["id"], 2)
+        assert "twins came back unequal" in letter.reason
+        told = (await served.http.get(f"/v1/pairs/{pair['id']}")).json()
+        assert (told["status"], told["reason"]) == ("failed", letter.reason)
+        assert "judgefree_unequal_twins_total 2.0" in (await served.http.get("/metrics")).text
+        meddler.is_meddling = False
+        assert await served.gateway.queue.requeue(letter)
+        assert set(await candidates(served, 1)) == {pair["id"]}
+
+
+async def _until_dead(served: Served, count: int) -> None:
+    for _ in range(600):
+        if (await served.gateway.queue.depth()).dead == count:
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail(f"there are not {count} dead letters after a minute")
+
+
+async def test_what_was_accepted_is_answered_with_202_while_the_store_is_away(
+    make_settings: MakeSettings, mllm_url: str, tmp_path: Path
+) -> None:
+    settings = make_settings(mllm_url=mllm_url, database_url=f"sqlite+aiosqlite:///{tmp_path}/disk/pairs.db")
+    async with serving(settings) as served:
+        shutil.rmtree(tmp_path / "disk")  # the disk went away; connections in the pool still hold the file
+        await served.gateway.store.close()
+        assert (await served.http.get("/v1/pairs")).status_code == 503
+        [pair] = await submit(served, SCENES[:1])
+        assert pair["status"] == "queued"
+        assert set(await candidates(served, 1)) == {pair["id"]}
