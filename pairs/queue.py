@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import InvalidResponse, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pairs.errors import IdempotencyConflict, QueueFull, QueueUnavailable
@@ -30,7 +30,7 @@ from pairs.takeover import Pending, TakeOver, plan
 
 GROUP = "workers"
 _SCRIPTS = ("admit", "mark", "forward", "finish", "fail", "release", "requeue")
-_AWAY = (RedisConnectionError, RedisTimeoutError, OSError, OutOfMemoryError, ReadOnlyError)
+_AWAY = (RedisConnectionError, RedisTimeoutError, OSError, InvalidResponse, OutOfMemoryError, ReadOnlyError)
 _REFUSING = re.compile(r"\b(?:MISCONF|OOM|READONLY|LOADING|NOREPLICAS|MASTERDOWN)\b")
 """What Redis says while it takes no writes for a reason of its own: a full disk or memory, a failover, a start."""
 
