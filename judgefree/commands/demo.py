@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from judgefree.commands.connection import open_client
@@ -91,8 +90,7 @@ async def _run(what: Plan, scenes: list[Path], places: Places, board: Board) -> 
 
 def _conclude(console: Console, places: Places, truth: dict[str, Any], shown: Shown, took_s: float) -> None:
     accuracy, answers = truth["pair_accuracy"], truth["answers"]
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in (
+    rows = (
         (
             "decisions",
             f"{truth['pairs']} pairs: {truth['kept']} kept, {truth['swapped']} swapped, {truth['discarded']} discarded",
@@ -106,9 +104,10 @@ def _conclude(console: Console, places: Places, truth: dict[str, Any], shown: Sh
         ("pairs", str(places.pairs)),
         ("parquet", str(places.parquet)),
         ("contact sheet", str(places.sheet)),
-    ):
-        table.add_row(Text(name, "bold"), value)
-    console.print(table)
+    )
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        console.print(Text.assemble((f"{name:<{width}}", "bold"), "  ", value))  # no table: one would cut the paths
     summary = truth | {"pairs_per_s": shown.pairs_per_s, "took_s": took_s}
     places.summary.write_text(json.dumps(summary, indent=2) + "\n")
 

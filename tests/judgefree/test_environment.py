@@ -17,7 +17,7 @@ WORD = st.from_regex(r"[A-Za-z0-9:/._=-]{1,20}", fullmatch=True)
 CHANGES = st.fixed_dictionaries(
     {},
     optional={
-        "database_url": WORD,
+        "database_url": WORD.map(lambda name: f"sqlite+aiosqlite:///{name}"),
         "api_keys": st.lists(WORD, max_size=3).map(tuple),
         "mllm_args": st.lists(WORD, max_size=3).map(tuple),
         "model": WORD,
