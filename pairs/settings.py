@@ -82,7 +82,7 @@ class Settings(BaseSettings):
         0.03, ge=0, le=2, description="Margin (cosine) past which a pair is kept or swapped"
     )
     batch_size: int = Field(32, ge=1, description="Most candidates in one batch of the verifier")
-    batch_age_s: float = Field(0.05, ge=0, description="Longest wait for a batch to fill, in seconds")
+    batch_age_s: float = Field(0.2, ge=0, description="Longest wait for a batch to fill, in seconds")
     verifier_port: int = Field(8081, ge=1, le=65_535, description="Port of the verifier's health and metrics")
 
     # The queue

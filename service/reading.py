@@ -46,6 +46,8 @@ async def accepted_pairs(gateway: Gateway, admission: Admission, timeout_s: floa
     What was accepted must not be answered with an error: a client without an idempotency key would send it again. A
     request repeated under its key may be repeated once more, so that raises QueueUnavailable or StoreUnavailable.
     """
+    if timeout_s <= 0 and len(admission.queued) == len(admission.pair_ids):
+        return admission.queued  # accepted a moment ago, and nobody waits: there is nothing to look up
     try:
         return await settled_pairs(gateway, admission.pair_ids, timeout_s)
     except (QueueUnavailable, StoreUnavailable) as error:
