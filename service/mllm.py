@@ -20,6 +20,8 @@ Role = Literal["grounded", "blind"]
 
 _PROBE_TIMEOUT_S = 5.0
 _COUNTS_KEPT = 4096
+_IDLE_CONNECTION_S = 2.0
+"""Well below the 5 s after which vLLM closes an idle connection: a request sent just then would be lost."""
 _SHORTEST = "."  # a chat template may refuse an empty text
 _LEAKS = re.compile(r"(?:/[\w.-]+){2,}|://|\d+\.\d+\.\d+\.\d+|Traceback|File \"")
 
@@ -71,7 +73,7 @@ class Mllm:
     def connect(cls, settings: Settings) -> Self:
         # httpx's own pool looks at every open connection for every request: at 150 requests in flight it costs more
         # than the model.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=_IDLE_CONNECTION_S)
         timeout = httpx.Timeout(settings.mllm_timeout_s, connect=_PROBE_TIMEOUT_S)
         http = HttpxAiohttpClient(base_url=settings.mllm_url, limits=limits, timeout=timeout, trust_env=False)
         return cls(http, settings)

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-from httpx_aiohttp import HttpxAiohttpClient
 from PIL.Image import Image
 
 from tests.mllm.server import MllmServer
@@ -75,7 +74,7 @@ class Client:
 @asynccontextmanager
 async def client_of(server: MllmServer) -> AsyncIterator[Client]:
     limits = httpx.Limits(max_connections=None)
-    async with HttpxAiohttpClient(base_url=server.url, timeout=240, limits=limits) as http:
+    async with httpx.AsyncClient(base_url=server.url, timeout=240, limits=limits) as http:
         yield Client(server, http)
 
 
