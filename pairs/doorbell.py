@@ -2,34 +2,22 @@
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
-from typing import Self
 
 from redis.exceptions import RedisError
 
+from pairs.background import Background
 from pairs.model import PairId
 from pairs.queue import Queue
 
 _RETRY_S = 0.5
 
 
-class Doorbell:
+class Doorbell(Background):
     """Rings for settled pairs. A ring may be missed while Redis is away: who waits looks again now and then."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self._waiting: dict[PairId, set[asyncio.Event]] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._listen(), name="doorbell")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
 
     async def wait(self, pair_ids: Iterable[PairId], timeout_s: float) -> None:
         """Return when one of the pairs is settled, or after `timeout_s`."""
@@ -47,7 +35,7 @@ class Doorbell:
                 if not self._waiting[pair_id]:
                     del self._waiting[pair_id]
 
-    async def _listen(self) -> None:
+    async def _run(self) -> None:
         while True:
             try:
                 async with self._queue.redis.pubsub() as channel:

@@ -4,12 +4,12 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Mapping
-from contextlib import suppress
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from pairs.background import Background
 from pairs.errors import JudgefreeError, QueueUnavailable, StoreUnavailable
 from pairs.model import Decision
 from pairs.queue import Depth, Queue
@@ -73,23 +73,12 @@ async def _or_none(look: Awaitable[Found]) -> Found | None:
         return None
 
 
-class Tally:
+class Tally(Background):
     """How many finished pairs there are, and how many came per second of late: one look at the store now and then."""
 
     def __init__(self, queue: Queue, store: Store) -> None:
         self._queue, self._store = queue, store
         self._looks: deque[tuple[float, int]] = deque()
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="tally")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
 
     async def look(self) -> tuple[Depth, dict[Decision, int]]:
         """The depth of the queue and the finished pairs of each decision, now."""

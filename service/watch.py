@@ -6,6 +6,7 @@ from typing import Self
 
 import structlog
 
+from pairs.background import Background
 from pairs.errors import ModelUnavailable
 from service.mllm import Mllm, Served
 
@@ -16,7 +17,7 @@ _SLOW_PROBES_ALLOWED = 3
 _log = structlog.get_logger(__name__)
 
 
-class ModelWatch:
+class ModelWatch(Background):
     """What the replica serves, as of a moment ago."""
 
     def __init__(self, mllm: Mllm) -> None:
@@ -26,18 +27,10 @@ class ModelWatch:
         self._look = asyncio.Event()
         self._reason = "The model is not ready yet; try again shortly."
         self._missed = 0
-        self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self._probe()
-        self._task = asyncio.create_task(self._run(), name="model watch")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        return await super().__aenter__()
 
     @property
     def is_there(self) -> bool:
