@@ -193,8 +193,8 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         room = self.max_num_active_reqs - len(self.running)
         return self._register.may_enter(request, room)
 
-    def _get_local_prefix_cache_hit(self, request: Request) -> Any:
-        blocks, hit, boundary, has_diverged = super()._get_local_prefix_cache_hit(request)
+    def _get_local_prefix_cache_hit(self, request: Request, *bounds: Any, **named: Any) -> Any:  # 0.33 bounds the hit
+        blocks, hit, boundary, has_diverged = super()._get_local_prefix_cache_hit(request, *bounds, **named)
         if self._register.pair_of(request) is not None:
             usable = usable_prefix(hit, request.num_tokens, self.block_size)
             if usable < hit:
