@@ -16,6 +16,7 @@ from tests.mllm.server import MllmServer
 
 PROMPT = "Describe the image."
 MAX_TOKENS = 80
+PATH = "/v1/chat/completions"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,18 @@ class Client:
 
     async def post(self, image: Image | None, **fields: Any) -> httpx.Response:
         """A chat completion about `image`, or without one; greedy unless `fields` say otherwise."""
+        return await self.http.post(PATH, json=self._body(image, fields))
+
+    async def hang_up(self, image: Image | None, **fields: Any) -> None:
+        """Ask as `post`, and close the connection as soon as the first token of the answer is there."""
+        body = self._body(image, fields) | {"stream": True}
+        async with self.http.stream("POST", PATH, json=body) as response:
+            async for line in response.aiter_lines():
+                if '"token_ids":[' in line:
+                    return
+        raise AssertionError("the answer ended before its client hung up")
+
+    def _body(self, image: Image | None, fields: dict[str, Any]) -> dict[str, Any]:
         content: list[dict[str, Any]] = [{"type": "text", "text": fields.pop("prompt", PROMPT)}]
         if image is not None:
             content.insert(0, {"type": "image_url", "image_url": {"url": data_uri(image)}})
@@ -46,7 +59,7 @@ class Client:
             "max_tokens": MAX_TOKENS,
             "return_token_ids": True,
         }
-        return await self.http.post("/v1/chat/completions", json=body | fields)
+        return body | fields
 
     async def ask(self, image: Image | None, **fields: Any) -> Answer:
         """The answer to a request that must succeed."""

@@ -13,6 +13,11 @@ from tests.mllm.server import MllmServer, serving
 from workers.mllm.reference import TwoPass
 
 TWIN_WAIT_S = 10.0
+LONG_TOKENS = 16_000
+"""More than a server answers while a client that hangs up goes unnoticed, however busy the machine."""
+
+_LONG_CONTEXT = ("--hf-overrides", '{"text_config": {"max_position_embeddings": 16384}}')
+"""The demo model knows 512 positions; past them it babbles, which serves where an answer need only go on."""
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +28,7 @@ def mllm_folder() -> str:
 @pytest.fixture(scope="session")
 def mllm_server(mllm_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MllmServer]:
     log = tmp_path_factory.mktemp("mllm") / "vllm.log"
-    with serving(mllm_folder, "--twin-wait-s", str(TWIN_WAIT_S), log=log) as server:
+    with serving(mllm_folder, "--twin-wait-s", str(TWIN_WAIT_S), *_LONG_CONTEXT, log=log) as server:
         yield server
 
 
