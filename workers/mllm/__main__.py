@@ -6,6 +6,7 @@ import sys
 from pairs.errors import MissingModel, SettingsError
 from pairs.settings import load_settings, local_model, public_name
 from workers.mllm.launch import Launch, LaunchError, start
+from workers.mllm.versions import UnsupportedVersion
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -50,7 +51,7 @@ def launch_from(arguments: list[str]) -> Launch:
 def main() -> None:
     try:
         start(launch_from(sys.argv[1:]))
-    except (LaunchError, SettingsError, MissingModel) as error:
+    except (LaunchError, UnsupportedVersion, SettingsError, MissingModel) as error:
         print(error, file=sys.stderr)  # noqa: T201 - for the person at the terminal, before any log exists
         raise SystemExit(2) from None
 

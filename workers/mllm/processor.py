@@ -1,7 +1,13 @@
 """vLLM's V1 logits processor around the blend: finds both rows of every twin and writes the same logits to both."""
 
+# ruff: noqa: E402 - the version is checked before anything of vLLM is imported
+
 from dataclasses import dataclass
 from hashlib import blake2b
+
+from workers.mllm.versions import end_unless_supported
+
+end_unless_supported()
 
 import torch
 from torch import Tensor

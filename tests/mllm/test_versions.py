@@ -1,0 +1,85 @@
+"""Which vLLM is let in: the installed one keeps the contract, another one is refused with one sentence."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT
+from tools.source_tree import SourceTree
+from tools.vllm_contract import breaches, root_of
+from workers.mllm.versions import SUPPORTED, TESTED, check_version
+
+ENTRIES = {
+    "our launcher": ["-m", "workers.mllm", "--model", "demo"],
+    "plain vllm serve, when it loads the processor": ["-c", "import workers.mllm.processor"],
+}
+
+
+def test_the_installed_vllm_is_the_one_that_is_said_to_be_tested() -> None:
+    assert check_version().release == TESTED
+    assert TESTED in SUPPORTED
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_another_version_is_one_sentence_and_status_2(tmp_path: Path, entry: list[str]) -> None:
+    other = tmp_path / "vllm-0.31.4.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.31.4\n")
+    found_first = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    ended = subprocess.run(
+        [sys.executable, *entry], env=found_first, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == "Paired decoding supports vLLM 0.32.x and 0.33.x, and vllm 0.31.4 is installed.\n"
+
+
+def test_the_installed_vllm_keeps_the_contract() -> None:
+    assert breaches(SourceTree(root_of(None)[1])) == []
+
+
+SCHEDULER = "vllm.v1.core.sched.scheduler"
+ARGUMENTS = "self, request: Request, delay_free_blocks: bool = False"
+CHANGES = [
+    (
+        SCHEDULER,
+        (ARGUMENTS, f"{ARGUMENTS}, why: str = ''"),
+        "scheduler.Lockstep._free_request does not take why, which vLLM may pass.",
+    ),
+    (
+        SCHEDULER,
+        ("def _handle_blocked_waiting_request", "def _pass_over"),
+        "scheduler.Lockstep._handle_blocked_waiting_request overrides nothing: Scheduler has no such method.",
+    ),
+    (
+        SCHEDULER,
+        ("= self._reserve_prefill_lookahead(", "= min("),
+        "Scheduler.schedule asks _reserve_prefill_lookahead 0 times; lockstep needs it 2 times.",
+    ),
+    (
+        SCHEDULER,
+        ("self.max_num_scheduled_tokens", "self.step_budget"),
+        "scheduler.Lockstep reads self.max_num_scheduled_tokens, which Scheduler does not have.",
+    ),
+    (
+        "vllm.v1.request",
+        ("num_output_placeholders", "num_placeholders"),
+        "vllm.v1.request.Request has no num_output_placeholders.",
+    ),
+    (
+        "vllm.v1.sample.logits_processor.builtin",
+        ("def process_dict_updates(", "def dict_updates("),
+        "processor.py: vllm.v1.sample.logits_processor.builtin has no process_dict_updates.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("module", "change", "breach"), CHANGES)
+def test_a_change_of_what_we_hook_into_is_told_by_name(module: str, change: tuple[str, str], breach: str) -> None:
+    _, root = root_of(None)
+    source = root.joinpath(module.replace(".", "/") + ".py").read_text()
+    assert change[0] in source
+    assert breach in breaches(SourceTree(root, {module: ast.parse(source.replace(*change))}))
