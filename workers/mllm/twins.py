@@ -25,7 +25,13 @@ MAX_RATIO = 2.0
 """Ratios lie in [-MAX_RATIO, MAX_RATIO]; past it the blend is noise."""
 MAX_ID_LENGTH = 128
 
-_OF_NO_EFFECT = frozenset({"extra_args", "output_kind", "stream_interval", "skip_clone", "skip_reading_prefix_cache"})
+_OF_NO_EFFECT = frozenset(
+    {
+        *("extra_args", "output_kind", "stream_interval", "skip_clone", "skip_reading_prefix_cache"),
+        *("logprobs", "logprob_token_ids", "flat_logprobs"),
+        *("prompt_logprobs", "prompt_logprob_token_ids", "prompt_logprob_start"),
+    }
+)
 """Fields of SamplingParams in which twins may differ: they do not bear on which token is sampled."""
 
 
