@@ -33,6 +33,7 @@ OVERRIDES = {
         "_reserve_prefill_lookahead",
     },
     "processor.PairedDecoding": {"validate_params", "is_argmax_invariant", "update_state", "apply"},
+    "v2.PairedDecodingV2": {"validate_params", "add_request", "apply"},
 }
 """Methods of ours that only work because vLLM calls them by these names."""
 
