@@ -233,7 +233,8 @@ class Lockstep(Scheduler):  # type: ignore[misc]
             remaining=request.num_tokens + request.num_output_placeholders - computed,
             sampled=request.num_output_tokens,
             in_flight=request.num_output_placeholders,
-            was_scheduled=request.request_id in self.prev_step_scheduled_req_ids,
+            # The V2 runner holds a request's token in flight for as long as the request runs, and vLLM notes nothing.
+            was_scheduled=self.use_v2_model_runner or request.request_id in self.prev_step_scheduled_req_ids,
             needed_blocks=sum(computed % manager.block_size == 0 for manager in managers),
         )
 
