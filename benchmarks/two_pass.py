@@ -26,7 +26,7 @@ from uuid import uuid4
 
 import httpx
 import torch
-from httpx_aiohttp import HttpxAiohttpClient
+from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from PIL import Image
 
 from benchmarks.machine import write_result
@@ -74,12 +74,12 @@ def _is_up(url: str) -> bool:
 async def through_the_server(url: str, images: list[Image.Image], ratio: float, in_flight: int) -> list[str]:
     """The text of every pair; raises RuntimeError when the twins of a pair differ."""
     gate = asyncio.Semaphore(in_flight)
-    limits = httpx.Limits(max_connections=None)
-    async with HttpxAiohttpClient(base_url=url, timeout=300, limits=limits) as http:
+    async with ClientSession(connector=TCPConnector(limit=0), timeout=ClientTimeout(300)) as http:
 
         async def ask(image: Image.Image | None, twin: str, role: str) -> str:
-            response = await http.post("/v1/chat/completions", json=_request(image, twin, role, ratio))
-            text: str = response.raise_for_status().json()["choices"][0]["message"]["content"]
+            request = _request(image, twin, role, ratio)
+            async with http.post(f"{url}/v1/chat/completions", json=request, raise_for_status=True) as response:
+                text: str = (await response.json())["choices"][0]["message"]["content"]
             return text
 
         async def pair(image: Image.Image) -> str:

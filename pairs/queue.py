@@ -7,6 +7,7 @@ every write downstream is keyed by pair id, so in effect each pair passes exactl
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ _REFUSING = re.compile(r"\b(?:MISCONF|OOM|READONLY|LOADING|NOREPLICAS|MASTERDOWN
 """What Redis says while it takes no writes for a reason of its own: a full disk or memory, a failover, a start."""
 
 _ALONE_S = 0.05
+_LOOKS_A_LEASE = 20
 _HELD_AT_MOST = 1000
 """A consumer holds a few batches; so many of its entries are looked at."""
 
@@ -97,6 +99,7 @@ class Queue:
         self._settings = settings
         self._prefix = f"{{{settings.namespace}}}:"  # one hash slot: the scripts touch several keys
         folder = files("pairs") / "lua"
+        self._looks_at: dict[tuple[Stage, str], float] = {}
         self._scripts: dict[str, AsyncScript] = {
             name: redis.register_script((folder / f"{name}.lua").read_text()) for name in _SCRIPTS
         }
@@ -170,10 +173,17 @@ class Queue:
         arguments = [GROUP, delivery.entry, delivery.pair_id, candidate.model_dump_json()]
         return bool(await self._call("forward", keys, arguments))
 
-    async def finish(self, delivery: Delivery[Candidate]) -> bool:
-        """Acknowledge a candidate whose pair rests in the store, and tell the waiters."""
-        keys = [self._key(Stage.CANDIDATES), self._in_flight_key(delivery.pair_id), self.doorbell]
-        return bool(await self._call("finish", keys, [GROUP, delivery.entry, delivery.pair_id]))
+    async def finish(self, deliveries: Sequence[Delivery[Candidate]]) -> list[bool]:
+        """Acknowledge candidates whose pairs rest in the store, and tell the waiters, in one step.
+
+        False for each that another delivery settled first.
+        """
+        if not deliveries:
+            return []
+        keys = [self._key(Stage.CANDIDATES), self.doorbell]
+        keys += [self._in_flight_key(delivery.pair_id) for delivery in deliveries]
+        settled = [part for delivery in deliveries for part in (delivery.entry, delivery.pair_id)]
+        return [bool(is_first) for is_first in await self._call("finish", keys, [GROUP, *settled])]
 
     async def fail(
         self, delivery: Delivery[Job] | Delivery[Candidate], reason: str, *, may_retry: bool
@@ -290,12 +300,18 @@ class Queue:
         return readable
 
     async def _plan(self, stage: Stage, consumer: str, count: int) -> TakeOver:
+        """What to take over, looked for a few times a lease, and at every take for as long as there is something."""
+        if time.monotonic() < self._looks_at.get((stage, consumer), 0):
+            return TakeOver()
         lease_ms = int(self._settings.lease_s * 1000)
         async with self.redis.pipeline(transaction=False) as pipeline:
             pipeline.xpending_range(self._key(stage), GROUP, "-", "+", count, idle=lease_ms)
             pipeline.xpending_range(self._key(stage), GROUP, "-", "+", _HELD_AT_MOST, consumername=consumer)
             silent, held = [[_pending(one) for one in found] for found in await pipeline.execute()]
-        return plan(silent, held, lease_ms, self._settings.max_attempts)
+        what = plan(silent, held, lease_ms, self._settings.max_attempts)
+        pause_s = self._settings.lease_s / _LOOKS_A_LEASE if what == TakeOver() else 0
+        self._looks_at[stage, consumer] = time.monotonic() + pause_s
+        return what
 
     async def _take_over(self, stage: Stage, consumer: str, what: TakeOver) -> list[tuple[str, dict[str, str]]]:
         """Entries of consumers that fell silent; one that keeps killing its workers goes to the dead letters."""

@@ -2,15 +2,15 @@
 
 import base64
 import hashlib
+import json
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Literal, Self
 
-import httpx
 import structlog
-from httpx_aiohttp import HttpxAiohttpClient
+from aiohttp import ClientError, ClientSession, ClientTimeout, SocketTimeoutError, TCPConnector
 
 from pairs.errors import GenerationFailed, InvalidField, ModelUnavailable, PromptTooLong
 from pairs.model import Policy, RawAnswer, Sampling
@@ -64,29 +64,27 @@ class Question:
 class Mllm:
     """A replica's client. Raises ModelUnavailable when it is away, GenerationFailed when it refuses one request."""
 
-    def __init__(self, http: httpx.AsyncClient, settings: Settings) -> None:
+    def __init__(self, http: ClientSession, settings: Settings) -> None:
         self._http = http
+        self._url = settings.mllm_url.rstrip("/")
         self._settings = settings
+        self._patience = ClientTimeout(sock_connect=_PROBE_TIMEOUT_S, sock_read=settings.mllm_timeout_s)
         self._counts: OrderedDict[tuple[str, bytes, int, int], int] = OrderedDict()
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
-        # httpx's own pool looks at every open connection for every request: at 150 requests in flight it costs more
-        # than the model.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=_IDLE_CONNECTION_S)
-        timeout = httpx.Timeout(settings.mllm_timeout_s, connect=_PROBE_TIMEOUT_S)
-        http = HttpxAiohttpClient(base_url=settings.mllm_url, limits=limits, timeout=timeout, trust_env=False)
-        return cls(http, settings)
+        """For use within a running event loop."""
+        return cls(ClientSession(connector=TCPConnector(limit=0, keepalive_timeout=_IDLE_CONNECTION_S)), settings)
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._http.close()
 
     async def served(self) -> Served:
         """What the replica serves; raises ModelUnavailable unless it is well and has the adapter of the settings."""
         await self._get("/health")
         models, version = await self._get("/v1/models"), await self._get("/version")
         try:
-            return _served(models.json()["data"], str(version.json()["version"]), self._settings)
+            return _served(json.loads(models)["data"], str(json.loads(version)["version"]), self._settings)
         except (ValueError, KeyError, TypeError) as error:
             raise ModelUnavailable("What answers in the model's place is not vLLM.") from error
 
@@ -123,7 +121,7 @@ class Mllm:
         }
         if question.twin is not None:
             request["vllm_xargs"] = question.twin.xargs()
-        choice = (await self._post("/v1/chat/completions", request)).json()["choices"][0]
+        choice = json.loads(await self._post("/v1/chat/completions", request))["choices"][0]
         if choice["finish_reason"] not in ("stop", "length"):
             raise GenerationFailed(f"the model stopped early: {_presentable(str(choice.get('stop_reason')))}")
         return RawAnswer(text=choice["message"]["content"] or "", finish_reason=choice["finish_reason"])
@@ -132,37 +130,43 @@ class Mllm:
         key = (served.name, hashlib.sha256(prompt.encode()).digest(), *size)
         if key not in self._counts:
             request = {"model": served.name, "messages": _messages(prompt, png)}
-            self._counts[key] = int((await self._post("/tokenize", request)).json()["count"])
+            self._counts[key] = int(json.loads(await self._post("/tokenize", request))["count"])
             if len(self._counts) > _COUNTS_KEPT:
                 self._counts.popitem(last=False)
         self._counts.move_to_end(key)
         return self._counts[key]
 
-    async def _get(self, path: str) -> httpx.Response:
-        try:
-            response = await self._http.get(path, timeout=_PROBE_TIMEOUT_S)
-        except httpx.HTTPError as error:
-            raise ModelUnavailable("The model cannot be reached just now; try again shortly.") from error
-        if response.status_code != HTTPStatus.OK:
+    async def _get(self, path: str) -> bytes:
+        status, content = await self._exchange("GET", path, ClientTimeout(total=_PROBE_TIMEOUT_S))
+        if status != HTTPStatus.OK:
             raise ModelUnavailable("The model is not well just now; try again shortly.")
-        return response
+        return content
 
-    async def _post(self, path: str, request: dict[str, Any]) -> httpx.Response:
-        try:
-            response = await self._http.post(path, json=request)
-        except httpx.ReadTimeout as error:
-            raise GenerationFailed(f"the model gave no answer in {self._settings.mllm_timeout_s:g} s") from error
-        except httpx.HTTPError as error:
-            raise ModelUnavailable("The model cannot be reached just now; try again shortly.") from error
-        match response.status_code:
+    async def _post(self, path: str, request: dict[str, Any]) -> bytes:
+        status, content = await self._exchange("POST", path, self._patience, request)
+        match status:
             case HTTPStatus.OK:
-                return response
+                return content
             case HTTPStatus.NOT_FOUND | HTTPStatus.SERVICE_UNAVAILABLE:  # the model or adapter went, or the engine died
                 raise ModelUnavailable("The model is not served just now; try again shortly.")
-            case status if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-                message = _presentable(_message(response))
+            case _ if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                message = _presentable(_message(status, content))
                 raise GenerationFailed(f"the model refused the request: {message}", is_permanent=True)
         raise GenerationFailed("the model failed on the request")
+
+    async def _exchange(
+        self, method: str, path: str, patience: ClientTimeout, request: dict[str, Any] | None = None
+    ) -> tuple[int, bytes]:
+        """Status and content of the answer."""
+        try:
+            async with self._http.request(
+                method, self._url + path, json=request, timeout=patience, allow_redirects=False
+            ) as response:
+                return response.status, await response.read()
+        except SocketTimeoutError as error:
+            raise GenerationFailed(f"the model gave no answer in {self._settings.mllm_timeout_s:g} s") from error
+        except (ClientError, TimeoutError) as error:
+            raise ModelUnavailable("The model cannot be reached just now; try again shortly.") from error
 
 
 def _served(models: list[dict[str, Any]], version: str, settings: Settings) -> Served:
@@ -185,12 +189,12 @@ def _messages(prompt: str, png: bytes | None) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": uri}}, text]}]
 
 
-def _message(response: httpx.Response) -> str:
+def _message(status: int, content: bytes) -> str:
     try:
-        body = response.json()
+        body = json.loads(content)
         return str(body.get("error", body).get("message", ""))
     except (ValueError, AttributeError):  # not JSON, or of another shape: the status says enough
-        return f"HTTP {response.status_code}"
+        return f"HTTP {status}"
 
 
 def _presentable(message: str) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import socket
-import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from importlib.metadata import version
@@ -26,8 +25,11 @@ from service.watch import ModelWatch
 
 _BLOCK_S = 0.25
 _BACK_OFF_S = 1.0
+_AHEAD = 8
+"""Jobs taken beyond those in generation, so that the model does not wait for the queue; taken by the half of it."""
 _RENEWALS_A_LEASE = 3
 
+_VERSION = version("judgefree")
 _logger = structlog.get_logger(__name__)
 
 
@@ -49,6 +51,7 @@ class Pairer:
         self._metrics, self._settings, self._grace_s = metrics, settings, grace_s
         self._consumer = f"pairer-{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
         self._in_work: dict[asyncio.Task[None], Delivery[Job]] = {}
+        self._slots = asyncio.Semaphore(settings.pairer_concurrency)
         self._is_stopping = False
         self._loops: list[asyncio.Task[None]] = []
 
@@ -74,8 +77,8 @@ class Pairer:
 
     async def _consume(self) -> None:
         while not self._is_stopping:
-            free = self._settings.pairer_concurrency - len(self._in_work)
-            if free <= 0:
+            free = self._settings.pairer_concurrency + _AHEAD - len(self._in_work)
+            if free < _AHEAD // 2:
                 await asyncio.wait(self._in_work, timeout=_BLOCK_S, return_when=asyncio.FIRST_COMPLETED)
             elif await self._watch.wait(_BLOCK_S):
                 await self._take(free)
@@ -119,7 +122,6 @@ class Pairer:
     async def _work(self, delivery: Delivery[Job]) -> None:
         """Bring one job to its end, whatever it is: forwarded, failed, or given back."""
         log = _logger.bind(pair_id=delivery.pair_id)
-        started = time.monotonic()
         try:
             candidate = await self._candidate(delivery.payload)
         except asyncio.CancelledError:
@@ -144,8 +146,9 @@ class Pairer:
         else:
             await self._persist(self._queue.forward, delivery, candidate)
             self._metrics.generated.labels(delivery.payload.hallucination.method.value).inc()
-            self._metrics.generation_s.observe(time.monotonic() - started)
-            log.info("generated", seconds=round(time.monotonic() - started, 3))
+            seconds = (candidate.generated_at - candidate.generation_started_at).total_seconds()
+            self._metrics.generation_s.observe(seconds)
+            log.info("generated", seconds=round(seconds, 3))
 
     async def _give_back(self, delivery: Delivery[Job], log: Any) -> None:
         outcome = await self._queue.release(delivery)
@@ -176,16 +179,17 @@ class Pairer:
                 await asyncio.sleep(_BACK_OFF_S)
 
     async def _candidate(self, job: Job) -> Candidate:
-        started = now()
-        served = self._watch.served()
         png = await self._blobs.get(job.image.sha256)
-        normal, injected = await answers(self._mllm, served, job, png)
+        async with self._slots:
+            started = now()
+            served = self._watch.served()
+            normal, injected = await answers(self._mllm, served, job, png)
         return Candidate(
             job=job,
             normal=normal,
             injected=injected,
             policy=served.policy,
-            versions={"judgefree": version("judgefree"), "vllm": served.version},
+            versions={"judgefree": _VERSION, "vllm": served.version},
             generation_started_at=started,
             generated_at=now(),
         )

@@ -1,7 +1,14 @@
--- Acknowledge a candidate whose pair is stored, and ring for whoever waits. Returns 0 where it was done before.
--- KEYS: candidates stream, in-flight key, doorbell channel. ARGV: group, entry, id.
-if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
-redis.call('XDEL', KEYS[1], ARGV[2])
-redis.call('DEL', KEYS[2])
-redis.call('PUBLISH', KEYS[3], ARGV[3])
-return 1
+-- Acknowledge candidates whose pairs are stored, and ring for whoever waits.
+-- KEYS: candidates stream, doorbell channel, then the in-flight key of each. ARGV: group, then entry and id of each.
+-- Returns for each 1, or 0 where it was done before.
+local first = {}
+for i = 3, #KEYS do
+  local entry, id = ARGV[2 * i - 4], ARGV[2 * i - 3]
+  first[i - 2] = redis.call('XACK', KEYS[1], ARGV[1], entry)
+  if first[i - 2] == 1 then
+    redis.call('XDEL', KEYS[1], entry)
+    redis.call('DEL', KEYS[i])
+    redis.call('PUBLISH', KEYS[2], id)
+  end
+end
+return first

@@ -22,23 +22,34 @@ def test_a_batch_asks_for_no_more_than_its_room_and_its_time(plan: BatchPlan, he
 
 
 class Arrivals:
-    """Entries that arrive one by one, each `every_s` after the one before."""
+    """`count` entries, the next one `every_s` after the one before."""
 
     def __init__(self, count: int, every_s: float) -> None:
-        self._left, self._every_s = count, every_s
-        self.waits: list[float] = []
+        self._times = [place * every_s for place in range(count)]
+        self._began = asyncio.get_running_loop().time()
+        self.takes = 0
 
-    async def take(self, count: int, wait_s: float) -> list[int]:
-        self.waits.append(wait_s)
-        await asyncio.sleep(min(wait_s, self._every_s))
-        if self._left == 0 or wait_s < self._every_s:
-            return []
-        self._left -= 1
-        return [self._left]
+    async def take(self, count: int, wait_s: float) -> list[float]:
+        self.takes += 1
+        clock = asyncio.get_running_loop().time
+        until = clock() - self._began + wait_s
+        first = min(self._times[0], until) if self._times else until
+        await asyncio.sleep(max(0, first - (clock() - self._began)))
+        there = [time for time in self._times if time <= clock() - self._began][:count]
+        self._times = self._times[len(there) :]
+        return there
 
 
 async def test_a_full_batch_goes_at_once() -> None:
-    assert len(await fill(Arrivals(99, 0.001).take, BatchPlan(4, 60), 1, lambda: False)) == 4
+    arrivals = Arrivals(99, 0)
+    assert len(await fill(arrivals.take, BatchPlan(4, 60), 1, lambda: False)) == 4
+    assert arrivals.takes == 1
+
+
+async def test_a_batch_fills_while_it_is_young() -> None:
+    arrivals = Arrivals(4, 0.01)
+    assert len(await fill(arrivals.take, BatchPlan(4, 2), 1, lambda: False)) == 4
+    assert arrivals.takes <= 3
 
 
 async def test_an_old_batch_goes_as_it_is() -> None:
@@ -48,7 +59,7 @@ async def test_an_old_batch_goes_as_it_is() -> None:
 async def test_nothing_comes_of_nothing() -> None:
     arrivals = Arrivals(0, 0.001)
     assert await fill(arrivals.take, BatchPlan(4, 60), 0.01, lambda: False) == []
-    assert arrivals.waits == [0.01]
+    assert arrivals.takes == 1
 
 
 async def test_a_batch_that_drains_takes_no_more() -> None:

@@ -123,7 +123,7 @@ async def test_prefer_wait_answers_with_finished_pairs_or_with_what_there_is(wor
     async def verify_one() -> None:
         [delivery] = (await candidates(working, 1)).values()
         await working.gateway.store.insert([a_pair(id=delivery.pair_id)])
-        await working.gateway.queue.finish(delivery)
+        await working.gateway.queue.finish([delivery])
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(verify_one())

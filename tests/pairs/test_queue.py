@@ -26,7 +26,7 @@ async def test_a_job_goes_through_both_stages_and_leaves_nothing(queue: Queue) -
     assert (await queue.in_flight([job.id]))[job.id].status is Status.VERIFYING
     [verifying] = await queue.take_candidates("verifier", 8, 0.1)
     assert verifying.payload == candidate
-    assert await queue.finish(verifying)
+    assert await queue.finish([verifying]) == [True]
     assert await queue.in_flight([job.id]) == {}
     depth = await queue.depth()
     assert (depth.jobs, depth.candidates, depth.dead) == (0, 0, 0)

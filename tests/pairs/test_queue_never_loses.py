@@ -66,7 +66,7 @@ class QueueUnderCrashes(RuleBasedStateMachine):
 
     @rule(delivery=candidates)
     def finish(self, delivery: Delivery[Candidate]) -> None:
-        self.finished[delivery.pair_id] += self.run(self.queue.finish(delivery))
+        self.finished[delivery.pair_id] += self.run(self.queue.finish([delivery]))[0]
 
     @rule(delivery=jobs, may_retry=st.booleans())
     def fail_job(self, delivery: Delivery[Job], may_retry: bool) -> None:

@@ -46,7 +46,7 @@ async def test_a_pair_in_every_state(served: Served) -> None:
     done = a_pair(id=job.id)
     await served.gateway.store.insert([done])
     assert await _told(served, job.id) == done
-    await queue.finish(candidate)
+    await queue.finish([candidate])
     assert await _told(served, job.id) == done
 
 

@@ -8,9 +8,13 @@ from typing import TypeVar
 Entry = TypeVar("Entry")
 
 
+_LOOKS = 4
+"""How often a batch that fills looks for more: each look costs the queue and this process some messages."""
+
+
 @dataclass(frozen=True)
 class Ask:
-    """Ask for at most `count` entries more, waiting at most `wait_s` for the first of them."""
+    """Ask for at most `count` entries more, after a pause of `wait_s` in which they may come."""
 
     count: int
     wait_s: float
@@ -26,7 +30,7 @@ class BatchPlan:
     def next_ask(self, held: int, oldest_age_s: float) -> Ask | None:
         """What to ask for when `held` entries are there; None when the batch should go as it is."""
         room, patience_s = self.size - held, self.age_s - oldest_age_s
-        return Ask(room, patience_s) if room > 0 and patience_s > 0 else None
+        return Ask(room, min(patience_s, self.age_s / _LOOKS)) if room > 0 and patience_s > 0 else None
 
 
 async def fill(
@@ -43,5 +47,6 @@ async def fill(
         ask = plan.next_ask(len(batch), clock() - began)
         if ask is None:
             break
-        batch += await take(ask.count, ask.wait_s)
+        await asyncio.sleep(ask.wait_s)
+        batch += await take(ask.count, 0)
     return batch

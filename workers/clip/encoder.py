@@ -22,6 +22,8 @@ from workers.clip.scoring import Embeddings
 declare_missing_ops()  # before open_clip, which imports torchvision
 import open_clip  # noqa: E402
 
+from workers.clip.text import text_tower  # noqa: E402 - it imports open_clip
+
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
@@ -42,6 +44,7 @@ class Encoder:
         self._model = model.eval()
         self._preprocess = preprocess
         self._tokenize = tokenize
+        self._text = text_tower(self._model)
         self.device = device
         self.dtype = dtype
         self._image_dtype: torch.dtype = getattr(torch, dtype)
@@ -109,7 +112,7 @@ class Encoder:
 
     def embed_sentences(self, sentences: Sequence[str]) -> Embeddings:
         """[n, dim] float32, each row of unit length; a sentence that does not fit the context is cut off at its end."""
-        return self._embed(lambda part: self._model.encode_text(self._tokenize(part).to(self.device)), sentences)
+        return self._embed(lambda part: self._text(self._tokenize(part).to(self.device)), sentences)
 
     def _embed(self, encode: Callable[[list[Any]], Tensor], inputs: Sequence[Any]) -> Embeddings:
         rows: list[Embeddings] = []

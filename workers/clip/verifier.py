@@ -114,7 +114,7 @@ class Verifier:
             with self._stage("store"):
                 stored = await self._insert(decided)
             with self._stage("acknowledge"):
-                await asyncio.gather(*(self._finish(one, pair) for one, pair in stored))
+                await self._finish(stored)
         except (QueueUnavailable, StoreUnavailable) as error:  # only while stopping: else the outage is waited out
             await self._give_back(batch, error)
         finally:
@@ -198,14 +198,16 @@ class Verifier:
             return [found for verdict in verdicts for found in await self._insert([verdict])]
         return list(verdicts)
 
-    async def _finish(self, one: Held, pair: Pair) -> None:
-        is_first = await self._patience.outlast(lambda: self._queue.finish(one.delivery), "queue_away")
-        if not is_first or pair.decision is None:
-            return  # another verifier took it over, stored the same and was faster
-        self._metrics.decisions.labels(pair.decision, pair.reason or "").inc()
-        if pair.margin is not None:
-            self._metrics.margin.observe(pair.margin)
-        log.info("pair_verified", pair_id=pair.id, decision=pair.decision, reason=pair.reason, margin=pair.margin)
+    async def _finish(self, stored: Sequence[tuple[Held, Pair]]) -> None:
+        deliveries = [one.delivery for one, _ in stored]
+        firsts = await self._patience.outlast(lambda: self._queue.finish(deliveries), "queue_away")
+        for (_, pair), is_first in zip(stored, firsts, strict=True):
+            if not is_first or pair.decision is None:
+                continue  # another verifier took it over, stored the same and was faster
+            self._metrics.decisions.labels(pair.decision, pair.reason or "").inc()
+            if pair.margin is not None:
+                self._metrics.margin.observe(pair.margin)
+            log.info("pair_verified", pair_id=pair.id, decision=pair.decision, reason=pair.reason, margin=pair.margin)
 
     async def _fail(self, one: Held, error: Exception) -> None:
         is_final = isinstance(error, NotAnImage)
