@@ -1,0 +1,279 @@
+"""What paired decoding costs, and what it gains: ratios, each of two ways measured in turns in one run.
+
+    python -m benchmarks.paired_decoding [--twins] [--loop] [--ordinary] [--processor] [--kernel]    (default: all)
+
+--twins      tokens/s of N twin pairs against the same 2N requests without twin arguments, on the same server
+--loop       tokens/s of 64 twin pairs in flight against Hugging Face's two-pass loop, at batch 1 and its best batch
+--ordinary   an ordinary request's latency on a server with scheduler and processor loaded, against one without
+--processor  the logits processor's share of a step with 64 twins and a vocabulary of 128,000; what grows with steps
+--kernel     the processor's call alone against the bandwidth of memory, on a GPU where there is one
+
+Every answer has the same number of tokens (`ignore_eos`). In each round the two ways go in the order A B B A on the
+same images, so that neither always finds the caches warm; the median over the rounds counts. Writes
+benchmarks/results/paired_decoding_PART.json, one for each part.
+"""
+
+import argparse
+import asyncio
+import base64
+import io
+import os
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import torch
+from aiohttp import ClientSession, ClientTimeout, TCPConnector
+from PIL import Image
+
+from benchmarks.machine import write_result
+from demo.scenes import draw_scenes, pixels_of
+from judgefree.launcher.shares import thread_shares
+from pairs.settings import local_model
+from workers.mllm.launch import SERVER, Launch, arguments, environment
+
+PROMPT = "Describe the image."
+TOKENS = 96
+RATIO = 0.6
+MAX_NUM_SEQS = 256
+THREADS = thread_shares(len(os.sched_getaffinity(0))).mllm_threads
+ROUNDS = {1: 16, 8: 8, 64: 4}
+"""Pairs in flight -> rounds: the fewer at a time, the shorter a round."""
+
+Way = Callable[[Sequence[str]], Awaitable[float]]
+"""Sends a request or a pair for each of some images at once, and returns the seconds until all are answered."""
+
+
+@contextmanager
+def server(with_plugin: bool = True) -> Iterator[str]:
+    """The base URL of vLLM on the demo's model: as `workers.mllm` starts it, or without our classes.
+
+    Raises RuntimeError if it does not come up.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launch = Launch(local_model("demo", "mllm"), "mllm", port=port, max_num_seqs=MAX_NUM_SEQS)
+    given = arguments(launch, is_cpu=True)
+    if not with_plugin:
+        for flag in ("--scheduler-cls", "--logits-processors"):
+            del given[given.index(flag) : given.index(flag) + 2]
+    cores = sorted(os.sched_getaffinity(0))
+    environ = environment(launch, True, os.environ | {"OMP_NUM_THREADS": str(THREADS)}, cores)
+    process = subprocess.Popen([sys.executable, "-m", SERVER, *given], env=environ)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 300
+        while not _is_up(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"vLLM did not come up (status {process.poll()}).")
+            time.sleep(0.5)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _is_up(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
+class Asker:
+    """A client of one server. Raises RuntimeError when an answer is not what was asked for."""
+
+    def __init__(self, http: ClientSession, url: str) -> None:
+        self._http = http
+        self._url = f"{url}/v1/chat/completions"
+
+    async def twins(self, pictures: Sequence[str]) -> float:
+        return await self._timed(pictures, with_blind=True, as_twins=True)
+
+    async def same_without_arguments(self, pictures: Sequence[str]) -> float:
+        return await self._timed(pictures, with_blind=True, as_twins=False)
+
+    async def ordinary(self, pictures: Sequence[str]) -> float:
+        return await self._timed(pictures, with_blind=False, as_twins=False)
+
+    async def _timed(self, pictures: Sequence[str], with_blind: bool, as_twins: bool) -> float:
+        asked = []
+        for picture in pictures:
+            twin = uuid4().hex if as_twins else None
+            asked.append(self._ask(picture, twin, "grounded"))
+            if with_blind:
+                asked.append(self._ask(None, twin, "blind"))
+        began = time.perf_counter()
+        texts = await asyncio.gather(*asked)
+        taken = time.perf_counter() - began
+        if as_twins and texts[0::2] != texts[1::2]:
+            raise RuntimeError("The twins of a pair differ.")
+        return taken
+
+    async def _ask(self, picture: str | None, twin: str | None, role: str) -> str:
+        content: list[dict[str, Any]] = [{"type": "text", "text": PROMPT}]
+        if picture is not None:
+            content.insert(0, {"type": "image_url", "image_url": {"url": picture}})
+        body: dict[str, Any] = {"model": "mllm", "messages": [{"role": "user", "content": content}], "temperature": 0}
+        body |= {"max_tokens": TOKENS, "ignore_eos": True}
+        if twin is not None:
+            body["vllm_xargs"] = {"judgefree_twin": twin, "judgefree_role": role, "judgefree_ratio": RATIO}
+        async with self._http.post(self._url, json=body, raise_for_status=True) as response:
+            answer = await response.json()
+        if answer["usage"]["completion_tokens"] != TOKENS:
+            raise RuntimeError(f"An answer has {answer['usage']['completion_tokens']} tokens: {answer['choices'][0]}")
+        text: str = answer["choices"][0]["message"]["content"]
+        return text
+
+
+async def in_turns(one: Way, other: Way, at_a_time: int, rounds: int) -> list[tuple[float, float]]:
+    """Seconds of both ways in each round, A B B A; every A B and B A has images of its own."""
+    found = []
+    for turn in range(-1, rounds):  # the first one warms up
+        first, second = pictures(at_a_time), pictures(at_a_time)
+        seconds = [await one(first), await other(first), await other(second), await one(second)]
+        if turn >= 0:
+            found.append((seconds[0] + seconds[3], seconds[1] + seconds[2]))
+    return found
+
+
+def pictures(count: int) -> list[str]:
+    """Fresh scenes, as data URLs."""
+    return [data_url(image) for image in scenes(count)]
+
+
+def scenes(count: int) -> list[Image.Image]:
+    seed = random.getrandbits(30)
+    return [Image.fromarray(pixels_of(scene)) for scene in draw_scenes("in_distribution", seed, range(count))]
+
+
+def data_url(image: Image.Image) -> str:
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(encoded.getvalue()).decode()}"
+
+
+def session() -> ClientSession:
+    return ClientSession(connector=TCPConnector(limit=0), timeout=ClientTimeout(300))
+
+
+def summary(rounds: list[tuple[float, float]], tokens: int, names: tuple[str, str]) -> dict[str, Any]:
+    """Median tokens/s of both ways, and the median, least and greatest of the first way's speed over the second's."""
+    ratios = [second / first for first, second in rounds]
+    return {
+        f"{names[0]}_tokens_per_s": round(2 * tokens / statistics.median(first for first, _ in rounds), 1),
+        f"{names[1]}_tokens_per_s": round(2 * tokens / statistics.median(second for _, second in rounds), 1),
+        "ratio": round(statistics.median(ratios), 4),
+        "ratios": [round(ratio, 3) for ratio in sorted(ratios)],
+    }
+
+
+async def twins_against_plain() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    with server() as url:
+        async with session() as http:
+            asker = Asker(http, url)
+            for pairs, rounds in ROUNDS.items():
+                taken = await in_turns(asker.twins, asker.same_without_arguments, pairs, rounds)
+                found[f"{pairs} pairs"] = summary(taken, 2 * pairs * TOKENS, ("twins", "plain"))
+                print(pairs, found[f"{pairs} pairs"], flush=True)
+    return found
+
+
+async def ordinary_with_and_without() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    with ExitStack() as servers:
+        urls = [servers.enter_context(server(with_plugin)) for with_plugin in (True, False)]
+        async with session() as http:
+            loaded, bare = (Asker(http, url).ordinary for url in urls)
+            for at_a_time, rounds in {1: 30, 8: 12}.items():
+                taken = await in_turns(loaded, bare, at_a_time, rounds)
+                found[f"{at_a_time} at a time"] = summary(taken, at_a_time * TOKENS, ("with", "without"))
+                print(at_a_time, found[f"{at_a_time} at a time"], flush=True)
+    return found
+
+
+async def served_against_loop(pairs: int = 64, rounds: int = 3) -> dict[str, Any]:
+    from benchmarks.static_batch import Loop
+
+    loop = Loop.load(local_model("demo", "mllm"))
+    threads = {count: _loop_rate(loop, count, 1, 3) for count in range(1, 1 + len(os.sched_getaffinity(0)))}
+    best_threads = max(threads, key=lambda count: threads[count])
+    batches = {batch: _loop_rate(loop, best_threads, batch, max(2, 64 // batch)) for batch in (8, 16, 32, 64, 128)}
+    best_batch = max(batches, key=lambda batch: batches[batch])
+    table = []
+    with server() as url:
+        async with session() as http:
+            twins = Asker(http, url).twins
+            await twins(pictures(pairs))
+            for _ in range(rounds):
+                served = pairs * TOKENS / await twins(pictures(pairs))
+                row = {"served": served, "batch 1": _loop_rate(loop, best_threads, 1, 6)}
+                row["best batch"] = _loop_rate(loop, best_threads, best_batch, max(1, 128 // best_batch))
+                row["served"] = (served + pairs * TOKENS / await twins(pictures(pairs))) / 2
+                table.append({name: round(rate, 1) for name, rate in row.items()})
+                print(table[-1], flush=True)
+    over = {name: statistics.median(row["served"] / row[name] for row in table) for name in ("batch 1", "best batch")}
+    return {
+        "pairs_in_flight": pairs,
+        "best_static_batch": best_batch,
+        "loop_threads": best_threads,
+        "served_threads": THREADS,
+        "blended_tokens_per_s": table,
+        "loop_tokens_per_s_by_batch": {str(batch): round(rate, 1) for batch, rate in batches.items()},
+        **{f"served_over_{name.replace(' ', '_')}": round(ratio, 2) for name, ratio in over.items()},
+    }
+
+
+def _loop_rate(loop: Any, threads: int, batch: int, repeats: int) -> float:
+    """Blended tokens/s of the loop."""
+    torch.set_num_threads(threads)
+    rate: float = loop.tokens_per_s(PROMPT, scenes(batch * repeats), batch, RATIO, TOKENS)
+    return rate
+
+
+def processor_alone() -> dict[str, Any]:
+    from benchmarks.blend_kernel import share_of_a_step
+
+    return share_of_a_step()
+
+
+def kernel_alone() -> dict[str, Any]:
+    from benchmarks.blend_kernel import kernel
+
+    return kernel()
+
+
+PARTS: dict[str, Callable[[], Any]] = {
+    "twins": twins_against_plain,
+    "loop": served_against_loop,
+    "ordinary": ordinary_with_and_without,
+    "processor": processor_alone,
+    "kernel": kernel_alone,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for part in PARTS:
+        parser.add_argument(f"--{part}", action="store_true")
+    flags = vars(parser.parse_args())
+    for part in [name for name in PARTS if flags[name]] or list(PARTS):
+        found = PARTS[part]()
+        result = asyncio.run(found) if asyncio.iscoroutine(found) else found
+        settings = {"tokens": TOKENS, "hallucination_ratio": RATIO, "threads": THREADS}
+        path = write_result(f"paired_decoding_{part}", result if part in {"processor", "kernel"} else settings | result)
+        print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()
