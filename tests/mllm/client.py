@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from tests.mllm.server import MllmServer
 
 PROMPT = "Describe the image."
 MAX_TOKENS = 80
+LONGEST_DELAY_S = 5.0
+"""For an ordinary answer of eight tokens, however busy the machine; it takes 0.1 s where nothing else runs."""
 PATH = "/v1/chat/completions"
 
 
@@ -82,6 +85,42 @@ class Client:
         blind = self.ask(None, vllm_xargs=xargs(name, "blind", ratio), **fields)
         first, second = await asyncio.gather(grounded, blind)
         return first, second
+
+    @asynccontextmanager
+    async def others_go_on(self, image: Image) -> AsyncIterator[None]:
+        """Ordinary requests, one after the other, while the block runs: at least three are answered, each in time."""
+        delays: list[float] = []
+
+        async def ask_on() -> None:
+            while True:
+                began = time.monotonic()
+                answer = await self.ask(image, max_tokens=8)
+                delays.append(time.monotonic() - began)
+                assert answer.finish_reason == "length"
+
+        asking = asyncio.create_task(ask_on())
+        yield
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert asking.cancelled(), asking.exception()
+        assert len(delays) >= 3
+        assert max(delays) < LONGEST_DELAY_S
+
+    async def until(self, metric: str, value: float) -> None:
+        """Wait until a metric of the server's has reached `value`; raises AssertionError after 30 s."""
+        deadline = time.monotonic() + 30
+        while (seen := self.server.metric(metric)) < value:
+            assert time.monotonic() < deadline, f"{metric} is {seen}"
+            await asyncio.sleep(0.02)
+
+    async def settled(self) -> None:
+        """Wait until the server holds no KV block and knows of no pair; raises AssertionError if it does not come."""
+        deadline = time.monotonic() + 30
+        held = ("vllm:kv_cache_usage_perc", "judgefree_mllm_twins_in_flight", "vllm:num_requests_running")
+        while left := {name: value for name in held if (value := self.server.metric(name))}:
+            assert time.monotonic() < deadline, left
+            await asyncio.sleep(0.05)
+        assert self.server.metric("judgefree_mllm_divergences_total") == 0
 
 
 @asynccontextmanager

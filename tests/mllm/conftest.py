@@ -32,6 +32,25 @@ def mllm_server(mllm_folder: str, tmp_path_factory: pytest.TempPathFactory) -> I
         yield server
 
 
+@pytest.fixture(scope="session")
+def asynchronous_server(mllm_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MllmServer]:
+    """As `mllm_server`, with the asynchronous scheduling that vLLM uses on GPUs."""
+    log = tmp_path_factory.mktemp("asynchronous") / "vllm.log"
+    flags = ["--twin-wait-s", str(TWIN_WAIT_S), *_LONG_CONTEXT]
+    verbose = {"VLLM_LOGGING_LEVEL": "DEBUG"}
+    with serving(mllm_folder, *flags, log=log, module="tests.mllm.asynchronous", environment=verbose) as server:
+        assert "Batch queue is enabled" in log.read_text()
+        yield server
+
+
+@pytest_asyncio.fixture(params=["synchronous", "asynchronous"])
+async def any_mllm(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
+    """A client of a server with each of vLLM's two ways to schedule."""
+    name = "mllm_server" if request.param == "synchronous" else "asynchronous_server"
+    async with client_of(request.getfixturevalue(name)) as client:
+        yield client
+
+
 @pytest_asyncio.fixture
 async def mllm(mllm_server: MllmServer) -> AsyncIterator[Client]:
     async with client_of(mllm_server) as client:

@@ -1,5 +1,6 @@
 """One real vLLM server, started as a user would start it, and ended with everything it started."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import httpx
 
 from tests.conftest import free_port
 from tests.processes import running_part
+from workers.mllm import launch
 
 START_TIMEOUT_S = 240
 
@@ -21,9 +23,12 @@ class MllmServer:
     model: str
 
     def metric(self, name: str) -> float:
-        """The sum of a Prometheus metric over its labels."""
-        lines = httpx.get(f"{self.url}/metrics", timeout=30).text.splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0] == name)
+        """The sum of a Prometheus metric over its labels. Raises KeyError when the server has none of that name."""
+        samples = [line.rsplit(" ", 1) for line in httpx.get(f"{self.url}/metrics", timeout=30).text.splitlines()]
+        found = [float(value) for series, value in samples if series.split("{")[0] == name]
+        if not found:
+            raise KeyError(f"{self.url}/metrics has no {name}")
+        return sum(found)
 
 
 @contextmanager
@@ -39,6 +44,16 @@ def serving(
     Raises RuntimeError with the end of the log when the server ends or is not up within START_TIMEOUT_S.
     """
     url = f"http://127.0.0.1:{(port := free_port())}"
-    arguments = ["--model", str(model), "--served-model-name", "mllm", "--port", str(port), *flags]
-    with running_part(module, arguments, environment or {}, f"{url}/health", log, START_TIMEOUT_S):
+    given = ["--model", str(model), "--served-model-name", "mllm", "--port", str(port), *flags]
+    with running_part(module, given, environment or {}, f"{url}/health", log, START_TIMEOUT_S):
         yield MllmServer(url, "mllm")
+
+
+@contextmanager
+def plainly_serving(model: Path | str, *, log: Path) -> Iterator[MllmServer]:
+    """vLLM's own server, set up as `serving` sets it up, but for our scheduler and logits processor."""
+    flags = ["--dtype", "float32", "--enforce-eager", "--block-size", "32", "--enable-prefix-caching"]
+    cores = sorted(os.sched_getaffinity(0))
+    settled = launch.environment(launch.Launch(str(model)), True, {"OMP_NUM_THREADS": "1"}, cores)
+    with serving(model, *flags, log=log, module=launch.SERVER, environment=settled) as server:
+        yield server

@@ -9,6 +9,7 @@ import pytest
 
 from workers.mllm.__main__ import launch_from
 from workers.mllm.launch import PROCESSOR, SCHEDULER, WAIT_VARIABLE, Launch, arguments, environment
+from workers.mllm.obstacles import obstacle_in
 
 
 def test_lockstep_and_blend_are_always_in_force() -> None:
@@ -75,3 +76,40 @@ def test_a_missing_model_is_one_sentence_and_status_2(tmp_path: Path, folder: st
     assert ended.stdout == ""
     assert ended.stderr.count("\n") == 1
     assert "model" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--speculative-config", '{"method": "ngram", "num_speculative_tokens": 2}'], "speculative decoding"),
+        (["--speculative_config.method=ngram"], "speculative decoding"),
+        (["--spec-method", "ngram"], "speculative decoding"),
+        (["--pipeline-parallel-size", "2"], "pipeline parallelism"),
+        (["-pp=2"], "pipeline parallelism"),
+        (["--data-parallel-size=2"], "data parallelism"),
+        (["--kv-transfer-config", "{}"], "a KV connector"),
+        (["--scheduling-policy", "priority"], "priority scheduling"),
+    ],
+)
+def test_flags_that_lockstep_does_not_work_with_are_named(flags: list[str], named: str) -> None:
+    obstacle = obstacle_in(["--enable-lora", *flags])
+    assert obstacle is not None
+    assert obstacle.sentence.startswith(f"Paired decoding does not work with {named}: ")
+
+
+def test_other_flags_pass() -> None:
+    flags = ["--pipeline-parallel-size", "1", "-dp=1", "--scheduling-policy", "fcfs", "--tensor-parallel-size", "2"]
+    assert obstacle_in(flags) is None
+
+
+@pytest.mark.parametrize("flag", ["--pipeline-parallel-size=2", "--data-parallel-size=2", "--spec-method=ngram"])
+def test_a_set_up_that_lockstep_does_not_work_with_is_one_sentence_and_status_2(mllm_folder: str, flag: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "workers.mllm", "--model", mllm_folder, flag],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("Paired decoding does not work with ")
+    assert ended.stderr.count("\n") == 1

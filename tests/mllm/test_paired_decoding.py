@@ -1,14 +1,12 @@
 """Paired decoding over HTTP, on a real vLLM with the demo model, against the two-pass reference."""
 
 import asyncio
-import time
 
 import httpx
 import pytest
 from PIL.Image import Image
 
 from tests.mllm.client import MAX_TOKENS, PROMPT, Answer, Client, xargs
-from tests.mllm.conftest import LONG_TOKENS, TWIN_WAIT_S
 from workers.mllm.reference import Decoded, TwoPass
 
 TIE = 1e-4
@@ -90,57 +88,16 @@ async def test_the_same_pair_again_comes_out_of_the_prefix_cache_unchanged(mllm:
     assert mllm.server.metric("vllm:prefix_cache_hits_total") > hits
 
 
-@pytest.mark.parametrize("words", range(14, 21))
-async def test_prompt_lengths_around_a_block_boundary(mllm: Client, scenes: list[Image], words: int) -> None:
-    """The blind prompt crosses 32 tokens in this range, the grounded one 64; the second round is cached."""
-    prompt = " ".join(["ring"] * words)
-    first, again = [await mllm.ask_pair(scenes[0], 0.4, prompt=prompt, max_tokens=8) for _ in range(2)]
-    assert len({tuple(answer.token_ids) for answer in (*first, *again)}) == 1
-
-
-async def test_a_twin_that_never_arrives_ends_in_time_while_others_go_on(mllm: Client, scenes: list[Image]) -> None:
-    began = time.monotonic()
-    lone = asyncio.create_task(mllm.ask(scenes[0], vllm_xargs=xargs("lonely", "grounded", 0.5)))
-    await asyncio.sleep(0.2)
-    plain, pair = await asyncio.gather(mllm.ask(scenes[1]), mllm.ask_pair(scenes[2], 0.5))
-    assert plain.finish_reason == pair[0].finish_reason == "stop"
-    assert not lone.done()
-    answer = await lone
-    assert time.monotonic() - began < TWIN_WAIT_S + 10
-    assert answer.finish_reason == "abort"
-    assert "'lonely'" in str(answer.stop_reason)
-    assert "blind" in str(answer.stop_reason)
-    assert mllm.server.metric("vllm:kv_cache_usage_perc") == 0
-
-
-async def test_a_twin_whose_client_hangs_up_takes_the_other_with_it(mllm: Client, scenes: list[Image]) -> None:
-    endless = {"ignore_eos": True, "max_tokens": LONG_TOKENS}
-    left = asyncio.create_task(mllm.ask(scenes[0], vllm_xargs=xargs("torn", "grounded", 0.5), **endless))
-    await mllm.hang_up(None, vllm_xargs=xargs("torn", "blind", 0.5), **endless)
-    answer = await left
-    assert answer.finish_reason == "abort"
-    assert answer.stop_reason == "Twin 'torn' has lost its other member: it was cancelled."
-
-
-async def test_twins_that_disagree_are_both_told_so(mllm: Client, scenes: list[Image]) -> None:
-    grounded, blind = await asyncio.gather(
-        mllm.ask(scenes[0], vllm_xargs=xargs("at odds", "grounded", 0.5)),
-        mllm.ask(None, vllm_xargs=xargs("at odds", "blind", 0.6), max_tokens=MAX_TOKENS - 1),
-    )
-    for answer in (grounded, blind):
-        assert answer.finish_reason == "abort"
-        assert answer.stop_reason == "Twin 'at odds': its members disagree on judgefree_ratio, max_tokens."
-
-
-async def test_a_third_member_is_turned_away_and_the_pair_goes_on(mllm: Client, scenes: list[Image]) -> None:
-    pair = (xargs("crowd", "grounded", 0.5), xargs("crowd", "grounded", 0.5))
-    first = asyncio.create_task(mllm.ask(scenes[0], vllm_xargs=pair[0]))
-    await asyncio.sleep(0.2)
-    second = await mllm.ask(scenes[0], vllm_xargs=pair[1])
-    blind = await mllm.ask(None, vllm_xargs=xargs("crowd", "blind", 0.5))
-    assert second.finish_reason == "abort"
-    assert second.stop_reason == "Twin 'crowd' already has a grounded member."
-    assert (await first).token_ids == blind.token_ids != []
+async def test_prompt_lengths_around_every_block_boundary(
+    mllm: Client, reference: TwoPass, scenes: list[Image]
+) -> None:
+    """From one block of 32 tokens below to one above: the prompts cross 32 and 64, or 64 and 96. Then all cached."""
+    for words in range(1, 64):
+        prompt = " ".join(["ring"] * words)
+        expected = reference.answer(prompt, scenes[0], 0.4, 6)
+        first, again = [await mllm.ask_pair(scenes[0], 0.4, prompt=prompt, max_tokens=6) for _ in range(2)]
+        assert len({tuple(answer.token_ids) for answer in (*first, *again)}) == 1
+        assert is_same_or_tied(first[0], expected)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ OVERRIDDEN = {
     "_free_request",
     "_get_local_prefix_cache_hit",
     "_handle_blocked_waiting_request",
+    "_preempt_request",
     "_reserve_prefill_lookahead",
 }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from workers.mllm.obstacles import obstacle_in
 from workers.mllm.versions import check_version
 
 SERVER = "vllm.entrypoints.openai.api_server"
@@ -19,6 +20,9 @@ WAIT_VARIABLE = "JUDGEFREE_TWIN_WAIT_S"
 _ON_CPU = ("--enforce-eager", "--block-size", "32")
 """Compiling doubles the time to start and gains the tiny model nothing; 128 tokens to a block, vLLM's default, is
 longer than most of its prompts, which then never hit the prefix cache."""
+_TINY_ON_CPU = ("--distributed-executor-backend", "vllm.v1.executor.uniproc_executor.UniProcExecutor")
+"""A tiny model is run by the engine's own process: one of its own, as vLLM has it on CPUs for the sake of many OpenMP
+threads, waits for the other in a busy loop, and takes the cores from everything else."""
 
 
 class LaunchError(Exception):
@@ -68,6 +72,7 @@ def arguments(launch: Launch, is_cpu: bool) -> list[str]:
         "--override-generation-config": '{"repetition_penalty": 1.0}',
     }
     flags = ["--enable-prefix-caching", "--disable-uvicorn-access-log", *(_ON_CPU if is_cpu else ())]
+    flags += _TINY_ON_CPU if is_cpu and launch.is_tiny else ()
     given = [part for name, value in named.items() if value is not None for part in (name, value)]
     return [*given, *flags, *launch.more]
 
@@ -109,8 +114,11 @@ def check_installation() -> bool:
 def start(launch: Launch) -> None:
     """Replace this process by vLLM's server, so that its process id and signals stay the caller's.
 
-    Raises LaunchError or UnsupportedVersion when the model, vLLM or the port is not there to be used.
+    Raises LaunchError or UnsupportedVersion when the model, vLLM or the port is not there to be used, or when
+    paired decoding does not work with what is asked of vLLM.
     """
+    if obstacle := obstacle_in(launch.more):
+        raise LaunchError(obstacle.sentence)
     is_path = launch.model.startswith((".", "/", "~"))
     if (is_path or launch.is_local) and not (Path(launch.model) / "config.json").is_file():
         raise LaunchError(f"There is no model in {launch.model}: no config.json.")

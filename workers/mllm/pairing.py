@@ -3,6 +3,7 @@
 Holds vLLM's own request objects and reads of them only what it names; decides, and leaves the doing to the scheduler.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,13 @@ class Pair:
     def is_half_admitted(self) -> bool:
         return self.is_whole and len(self.running) == 1
 
+    @property
+    def is_unlike(self) -> bool:
+        """Whether both members ended by themselves, with different tokens."""
+        ends = [list(member.output_token_ids) for member in self.members.values()]
+        was_aborted = any(member.status == RequestStatus.FINISHED_ABORTED for member in self.members.values())
+        return self.is_whole and not was_aborted and ends[0] != ends[1]
+
     def twin_of(self, request: "Request") -> "Request | None":
         return next((other for other in self.members.values() if other is not request), None)
 
@@ -48,16 +56,26 @@ class Refusal:
 
 
 class Register:
-    """All pairs with at least one unfinished member."""
+    """All pairs with at least one unfinished member.
+
+    timeouts: pairs that `overdue` has named; divergences: pairs whose members did not end together and alike.
+    """
 
     def __init__(self) -> None:
         self.pairs: dict[str, Pair] = {}
         self._pair_by_request: dict[str, Pair] = {}
+        self.timeouts = 0
+        self.divergences = 0
         self._suspects: list[Pair] = []
         self._left: list[tuple[Pair, Request]] = []
 
     def pair_of(self, request: "Request") -> Pair | None:
         return self._pair_by_request.get(request.request_id)
+
+    def pairs_of(self, request_ids: Iterable[str]) -> list[Pair]:
+        """The pairs that any of these requests belongs to, once for each request."""
+        pairs = self._pair_by_request
+        return [pairs[request_id] for request_id in request_ids if request_id in pairs]
 
     def enter(self, request: "Request", now: float) -> tuple[Pair | None, Refusal | None]:
         """Register a request that has arrived: its pair (None for an ordinary request), or why it cannot stay."""
@@ -88,16 +106,22 @@ class Register:
             del self.pairs[pair.id]
 
     def take_widows(self) -> list[Refusal]:
-        """Members whose twin has finished while they have not; finished pairs are dropped from the register."""
+        """Members whose twin has finished while they have not, and finished pairs that are not alike, without members.
+
+        Finished pairs are dropped from the register.
+        """
         left, self._left = self._left, []
         widows = []
         for pair, gone in left:
             alive = [member for member in pair.members.values() if not member.is_finished()]
             if not alive:
-                self.pairs.pop(pair.id, None)
+                if self.pairs.pop(pair.id, None) and pair.is_unlike:
+                    self.divergences += 1
+                    widows.append(Refusal([], f"Twin {pair.id!r} has diverged: its members sampled different tokens."))
             elif gone.status == RequestStatus.FINISHED_ABORTED:
                 widows.append(Refusal(alive, f"Twin {pair.id!r} has lost its other member: it was cancelled."))
             else:
+                self.divergences += 1
                 widows.append(Refusal(alive, f"Twin {pair.id!r} has diverged: its other member finished before it."))
         return widows
 
@@ -105,9 +129,9 @@ class Register:
         """Pairs that wait for a twin, or hold KV blocks without moving, for longer than `wait_s`."""
         refusals = []
         for pair in self.pairs.values():
-            members = list(pair.members.values())
             if now - pair.moved_at <= wait_s:
                 continue
+            members = list(pair.members.values())
             if not pair.is_whole:
                 (role,) = pair.members
                 missing = next(other for other in Role if other != role)
@@ -116,7 +140,16 @@ class Register:
             elif pair.running:
                 reason = f"Twin {pair.id!r} could not go on for {wait_s:g} s: no room for both of its members."
                 refusals.append(Refusal(members, reason))
+        self.timeouts += len(refusals)
         return refusals
+
+    def stuck(self) -> list[Refusal]:
+        """Pairs that hold KV blocks and have nothing under way, when no request at all can run."""
+        return [
+            Refusal(list(pair.members.values()), f"Twin {pair.id!r} cannot go on: no room for both of its members.")
+            for pair in self.pairs.values()
+            if pair.running and not any(member.num_in_flight_tokens for member in pair.members.values())
+        ]
 
     def may_enter(self, request: "Request", room: int) -> bool:
         """Whether a waiting request may be admitted now, with `room` places left in the batch.

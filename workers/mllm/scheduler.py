@@ -12,6 +12,7 @@ from vllm.logger import init_logger
 from vllm.platforms import current_platform
 from vllm.sampling_params import SamplingType
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, FinishReason
@@ -20,8 +21,10 @@ from vllm.v1.request import Request, RequestStatus
 
 from workers.mllm.launch import WAIT_VARIABLE
 from workers.mllm.lockstep import Member, may_sample, tokens_to_run, usable_prefix
+from workers.mllm.metrics import Tally, attach
+from workers.mllm.obstacles import Obstacle
 from workers.mllm.pairing import Pair, Refusal, Register
-from workers.mllm.twins import take_seed
+from workers.mllm.twins import Role, take_seed
 
 logger = init_logger(__name__)
 
@@ -31,8 +34,7 @@ DEFAULT_WAIT_S = 30.0
 class Lockstep(Scheduler):  # type: ignore[misc]
     """What lockstep adds to a scheduler of vLLM: by itself to `Scheduler`, in front of it in the bases to a subclass.
 
-    Raises ValueError at construction for a set-up in which lockstep is not proven: speculative decoding, pipeline or
-    data parallelism, a KV connector, priority scheduling, room for fewer than two requests.
+    Raises ValueError at construction for a set-up in which lockstep is not proven (`workers.mllm.obstacles`).
     """
 
     running: list[Request]
@@ -40,25 +42,28 @@ class Lockstep(Scheduler):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if obstacle := self._obstacle():
-            raise ValueError(f"Paired decoding does not work with {obstacle}; start vLLM without it.")
+            raise ValueError(obstacle.sentence)
         self._register = Register()
         self._wait_s = float(os.environ.get(WAIT_VARIABLE, DEFAULT_WAIT_S))
         self._farewells: list[tuple[int, EngineCoreOutput]] = []
         self._tokens_left = 0
+        self._members: dict[str, list[Member]] = {}
         self._is_free: dict[str, bool] = {}
+        self._held_steps = 0
+        self._told = Tally()
         self._has_preempted = False
         self._now = time.monotonic()
 
-    def _obstacle(self) -> str | None:
+    def _obstacle(self) -> Obstacle | None:
         obstacles = {
-            "speculative decoding": self.vllm_config.speculative_config is not None,
-            "pipeline parallelism": self.use_pp,
-            "data parallelism": self.parallel_config.data_parallel_size > 1,
-            "a KV connector": self.connector is not None,
-            "priority scheduling": self.scheduler_config.policy != "fcfs",
-            "max_num_seqs below 2": self.max_num_active_reqs < 2,
+            Obstacle.SPECULATION: self.vllm_config.speculative_config is not None,
+            Obstacle.PIPELINE: self.use_pp,
+            Obstacle.DATA: self.parallel_config.data_parallel_size > 1,
+            Obstacle.CONNECTOR: self.connector is not None,
+            Obstacle.PRIORITY: self.scheduler_config.policy != "fcfs",
+            Obstacle.SEATS: self.max_num_active_reqs < 2,
         }
-        return next((name for name, is_there in obstacles.items() if is_there), None)
+        return next((obstacle for obstacle, is_there in obstacles.items() if is_there), None)
 
     # Arrival and departure
 
@@ -140,21 +145,49 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         for client, farewell in self._farewells:
             outputs.setdefault(client, EngineCoreOutputs()).outputs.append(farewell)
         self._farewells.clear()
+        self._tell_counts(outputs)
         return outputs
+
+    def _tell_counts(self, outputs: dict[int, EngineCoreOutputs]) -> None:
+        """Send the counts along with vLLM's statistics when they have changed."""
+        register = self._register
+        tally = Tally(len(register.pairs), self._held_steps, register.divergences, register.timeouts)
+        stats = next((output.scheduler_stats for output in outputs.values() if output.scheduler_stats), None)
+        if stats is not None and tally != self._told:
+            attach(stats, tally)
+            self._told = tally
 
     # A step
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         self._tokens_left = self._step_budget
         self._is_free.clear()
+        self._members.clear()
         self._has_preempted = False
         self._now = time.monotonic()
         if self._register.pairs:
             for refusal in self._register.overdue(self._now, self._wait_s):
                 self._end(refusal.requests, refusal.reason)
             self._disband_halves()
+            self._look_at_members()
             self._put_ready_first()
-        return super().schedule(throttle_prefills)
+        scheduled: SchedulerOutput = super().schedule(throttle_prefills)
+        self._note_progress(scheduled)
+        return scheduled
+
+    def _note_progress(self, scheduled: SchedulerOutput) -> None:
+        """Note which pairs run in this step. If nobody does, and nothing is under way that could free a KV block, then
+        no later step will differ: end the pairs that hold blocks.
+        """
+        for pair in self._register.pairs_of(scheduled.num_scheduled_tokens):
+            pair.moved_at = self._now
+        is_stuck = not scheduled.num_scheduled_tokens and not scheduled.preempted_req_ids
+        if is_stuck and self.running and self._pause_state == PauseState.UNPAUSED:
+            self._end_stuck()
+
+    def _end_stuck(self) -> None:
+        for refusal in self._register.stuck():
+            self._end(refusal.requests, refusal.reason)
 
     def _disband_halves(self) -> None:
         """Leave at most one pair half admitted: several could wait for ever for each other's KV blocks."""
@@ -162,23 +195,34 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         for pair in halves[1:]:
             self._preempt(pair.running)
 
+    def _look_at_members(self) -> None:
+        """Read the state of every admitted pair once; nothing but a preemption changes it within a step."""
+        for pair in self._register.pairs.values():
+            if len(running := pair.running) == len(Role):
+                self._members[pair.id] = [self._member(request) for request in running]
+
     def _put_ready_first(self) -> None:
         """Put ready twins in front, side by side, and preempt from the tail until their next tokens fit.
 
         Nothing that is scheduled before or between them can then take the KV blocks that were counted for them.
         """
-        ready = [pair for pair in self._register.pairs.values() if self._is_ready(pair)]
-        front = [request for pair in ready for request in pair.running]
+        needed_by_pair = {
+            twin: sum(member.needed_blocks for member in members)
+            for twin, members in self._members.items()
+            if all(member.is_ready for member in members)
+        }
+        front = [request for twin in needed_by_pair for request in self._register.pairs[twin].running]
         ids = {request.request_id for request in front}
         self.running = front + [request for request in self.running if request.request_id not in ids]
-        needed = sum(self._member(request).needed_blocks for request in front)
+        needed = sum(needed_by_pair.values())
         while needed > self._num_free_blocks:
             last = self.running[-1]
             pair = self._register.pair_of(last)
             victims = [last] if pair is None else pair.running
             if len(victims) == len(self.running):
+                self._end_stuck()
                 return
-            needed -= sum(self._member(victim).needed_blocks for victim in victims if victim.request_id in ids)
+            needed -= needed_by_pair.get(pair.id, 0) if pair is not None else 0
             self._preempt(victims)
 
     def _preempt(self, requests: list[Request]) -> None:
@@ -186,6 +230,11 @@ class Lockstep(Scheduler):  # type: ignore[misc]
             self.running.remove(request)
             self._preempt_request(request, self._now)
             self._has_preempted = True
+
+    def _preempt_request(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super()._preempt_request(request, *args, **kwargs)
+        if pair := self._register.pair_of(request):
+            self._members.pop(pair.id, None)
 
     def _handle_blocked_waiting_request(self, request: Request) -> bool:
         if self._has_preempted or not super()._handle_blocked_waiting_request(request):
@@ -209,21 +258,18 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         if pair is None:
             allowed = 0 if allowed < remaining and self._must_run_whole(request) else allowed
         else:
-            allowed = tokens_to_run(remaining, allowed, allowed > 0 and self._may_sample(pair))
-            if allowed:
-                pair.moved_at = self._now
+            offered = allowed
+            allowed = tokens_to_run(remaining, offered, offered > 0 and self._may_sample(pair))
+            self._held_steps += allowed < offered
         self._tokens_left -= allowed
         return allowed
 
     def _may_sample(self, pair: Pair) -> bool:
         """The pair's decision for this step, taken at its first member and kept for the second."""
         if pair.id not in self._is_free:
-            members = [self._member(request) for request in pair.members.values()]
+            members = self._members.get(pair.id, ())
             self._is_free[pair.id] = may_sample(members, self._tokens_left, self._num_free_blocks)
         return self._is_free[pair.id]
-
-    def _is_ready(self, pair: Pair) -> bool:
-        return pair.is_whole and all(self._member(request).is_ready for request in pair.members.values())
 
     def _member(self, request: Request) -> Member:
         computed = request.num_computed_tokens
