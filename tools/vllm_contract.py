@@ -30,8 +30,10 @@ OVERRIDES = {
         "_free_request",
         "_get_local_prefix_cache_hit",
         "_handle_blocked_waiting_request",
+        "_preempt_request",
         "_reserve_prefill_lookahead",
     },
+    "metrics.TwinMetrics": {"record", "log_engine_initialized"},
     "processor.PairedDecoding": {"validate_params", "is_argmax_invariant", "update_state", "apply"},
     "v2.PairedDecodingV2": {"validate_params", "add_request", "apply"},
 }
@@ -47,7 +49,7 @@ ASKED_BY_THE_SCHEDULER = {
 READ_OF_OTHERS = {
     "vllm.v1.request.Request": (
         "request_id sampling_params num_tokens num_computed_tokens num_output_placeholders num_output_tokens "
-        "num_prompt_tokens status client_index lora_request is_finished take_events"
+        "num_prompt_tokens num_in_flight_tokens output_token_ids status client_index lora_request is_finished take_events"
     ),
     "vllm.v1.request.RequestStatus": "RUNNING FINISHED_ABORTED",
     "vllm.v1.core.kv_cache_manager.KVCacheManager": "coordinator block_pool truncate_computed_blocks",
@@ -56,7 +58,8 @@ READ_OF_OTHERS = {
     "vllm.v1.core.block_pool.BlockPool": "get_num_free_blocks",
     "vllm.v1.core.sched.request_queue.RequestQueue": "add_request remove_requests",
     "vllm.v1.engine.EngineCoreOutput": "request_id new_token_ids finish_reason stop_reason events",
-    "vllm.v1.engine.EngineCoreOutputs": "outputs",
+    "vllm.v1.engine.EngineCoreOutputs": "outputs scheduler_stats",
+    "vllm.v1.metrics.stats.SchedulerStats": "num_kv_fetch_reqs_by_stage",
     "vllm.v1.engine.FinishReason": "ABORT",
     "vllm.sampling_params.SamplingParams": (
         "extra_args seed temperature top_p top_k min_p n presence_penalty frequency_penalty repetition_penalty "
