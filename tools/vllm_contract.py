@@ -49,7 +49,8 @@ ASKED_BY_THE_SCHEDULER = {
 READ_OF_OTHERS = {
     "vllm.v1.request.Request": (
         "request_id sampling_params num_tokens num_computed_tokens num_output_placeholders num_output_tokens "
-        "num_prompt_tokens num_in_flight_tokens output_token_ids status client_index lora_request is_finished take_events"
+        "num_prompt_tokens num_in_flight_tokens output_token_ids status client_index lora_request is_finished "
+        "take_events"
     ),
     "vllm.v1.request.RequestStatus": "RUNNING FINISHED_ABORTED",
     "vllm.v1.core.kv_cache_manager.KVCacheManager": "coordinator block_pool truncate_computed_blocks",
