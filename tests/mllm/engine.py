@@ -44,10 +44,11 @@ class Size:
 
 @dataclass
 class Step:
-    """One step under way: what was scheduled, and which requests will have sampled a token, at which position."""
+    """One step under way: what was scheduled, who samples a token, at which position, and whose is dropped."""
 
     scheduled: SchedulerOutput
     samples: dict[str, int]
+    dropped: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -91,6 +92,13 @@ class Engine:
         """The client of a request hangs up."""
         self.scheduler.finish_requests(name, RequestStatus.FINISHED_ABORTED)
 
+    def reset_prefix_cache(self) -> None:
+        """As after new weights: everything that runs is preempted, and what it has in flight is dropped."""
+        self.scheduler.reset_prefix_cache(reset_running_requests=True)
+        dropped = {name for name, request in self.requests.items() if request.drop_stale_output}
+        for step in self.in_flight:
+            step.dropped |= dropped
+
     def step(self) -> dict[str, int]:
         """Schedule a step, and take the result of the oldest in flight when no more may be.
 
@@ -123,7 +131,7 @@ class Engine:
         return max(0, placeholders - 1)
 
     def _in_flight_samples(self, name: str) -> int:
-        return sum(name in step.samples for step in self.in_flight)
+        return sum(name in step.samples.keys() - step.dropped for step in self.in_flight)
 
     def _finish(self, step: Step) -> None:
         names = list(step.scheduled.num_scheduled_tokens)

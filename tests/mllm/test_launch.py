@@ -87,8 +87,9 @@ def test_a_missing_model_is_one_sentence_and_status_2(tmp_path: Path, folder: st
         (["--pipeline-parallel-size", "2"], "pipeline parallelism"),
         (["-pp=2"], "pipeline parallelism"),
         (["--data-parallel-size=2"], "data parallelism"),
-        (["--kv-transfer-config", "{}"], "a KV connector"),
+        (["--kv-transfer-config", "{}"], "a KV or encoder connector"),
         (["--scheduling-policy", "priority"], "priority scheduling"),
+        (["--enable-batch-sharded-sampling"], "batch-sharded sampling"),
     ],
 )
 def test_flags_that_lockstep_does_not_work_with_are_named(flags: list[str], named: str) -> None:

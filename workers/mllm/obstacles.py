@@ -10,8 +10,9 @@ class Obstacle(Enum):
     SPECULATION = ("speculative decoding", "leave out --speculative-config and --spec-*")
     PIPELINE = ("pipeline parallelism", "leave out --pipeline-parallel-size")
     DATA = ("data parallelism", "start one server for each replica, and send both members of a pair to the same one")
-    CONNECTOR = ("a KV connector", "leave out --kv-transfer-config and --kv-offloading-*")
+    CONNECTOR = ("a KV or encoder connector", "leave out --kv-transfer-config, --kv-offloading-* and --ec-*")
     PRIORITY = ("priority scheduling", "leave out --scheduling-policy")
+    SHARDING = ("batch-sharded sampling", "leave out --enable-batch-sharded-sampling")
     SEATS = ("--max-num-seqs below 2", "give it at least 2")
 
     @property
@@ -32,7 +33,9 @@ _REFUSED_FLAGS = {
     "-dp": Obstacle.DATA,
     "--kv-transfer-config": Obstacle.CONNECTOR,
     "--kv-offloading-size": Obstacle.CONNECTOR,
+    "--ec-transfer-config": Obstacle.CONNECTOR,
     "--scheduling-policy": Obstacle.PRIORITY,
+    "--enable-batch-sharded-sampling": Obstacle.SHARDING,
 }
 _HARMLESS_VALUES = {Obstacle.PIPELINE: "1", Obstacle.DATA: "1", Obstacle.PRIORITY: "fcfs"}
 

@@ -59,7 +59,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
             Obstacle.SPECULATION: self.vllm_config.speculative_config is not None,
             Obstacle.PIPELINE: self.use_pp,
             Obstacle.DATA: self.parallel_config.data_parallel_size > 1,
-            Obstacle.CONNECTOR: self.connector is not None,
+            Obstacle.CONNECTOR: self.connector is not None or self.ec_connector is not None,
             Obstacle.PRIORITY: self.scheduler_config.policy != "fcfs",
             Obstacle.SEATS: self.max_num_active_reqs < 2,
         }
@@ -231,10 +231,13 @@ class Lockstep(Scheduler):  # type: ignore[misc]
             self._preempt_request(request, self._now)
             self._has_preempted = True
 
-    def _preempt_request(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        super()._preempt_request(request, *args, **kwargs)
+    def _preempt_request(self, request: Request, timestamp: float, drop_stale_output: bool = False) -> None:
+        super()._preempt_request(request, timestamp, drop_stale_output)
         if pair := self._register.pair_of(request):
             self._members.pop(pair.id, None)
+            twin = pair.twin_of(request)
+            if drop_stale_output and twin is not None and twin.num_stale_output_tokens:
+                twin.drop_stale_output = True  # preempted before, with the token of the same step in flight
 
     def _handle_blocked_waiting_request(self, request: Request) -> bool:
         if self._has_preempted or not super()._handle_blocked_waiting_request(request):
