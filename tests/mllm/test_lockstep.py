@@ -34,6 +34,38 @@ def test_twins_sample_only_together_level_and_with_room_for_both(
         assert blocks >= one.needed_blocks + other.needed_blocks
 
 
+@given(members, members, st.integers(0, 4), st.integers(0, 4))
+def test_twins_are_never_held_without_a_cause(one: Member, other: Member, budget: int, blocks: int) -> None:
+    causes = [
+        not one.is_ready,
+        not other.is_ready,
+        one.sampled != other.sampled,
+        one.in_flight != other.in_flight,
+        budget < 2,
+        blocks < one.needed_blocks + other.needed_blocks,
+    ]
+    assert may_sample([one, other], budget, blocks) == (not any(causes))
+
+
+@given(st.tuples(st.integers(2, 200), st.integers(2, 200)), st.integers(2, 64), st.integers(1, 5))
+def test_twins_of_any_two_lengths_sample_in_the_step_after_the_slower_is_ready(
+    prompts: tuple[int, int], chunk: int, answer: int
+) -> None:
+    """Both run by the rule alone, `chunk` tokens a step each, until they have an answer."""
+    remaining, sampled, steps = list(prompts), [0, 0], 0
+    while sampled != [answer, answer]:
+        twins = [replace(READY, remaining=left, sampled=done) for left, done in zip(remaining, sampled, strict=True)]
+        is_free = may_sample(twins, 2 * chunk, 2)
+        for k in range(2):
+            remaining[k] -= tokens_to_run(remaining[k], min(chunk, remaining[k]), is_free)
+        assert (remaining[0] == 0) == (remaining[1] == 0)
+        for k in range(2):
+            if remaining[k] == 0:
+                remaining[k], sampled[k] = 1, sampled[k] + 1
+        steps += 1
+    assert steps == -(-(max(prompts) - 1) // chunk) + answer
+
+
 def test_ready_twins_with_room_sample() -> None:
     assert may_sample([READY, READY], 2, 2)
     assert may_sample([replace(READY, in_flight=1), replace(READY, in_flight=1)], 2, 2)
