@@ -12,7 +12,7 @@ from tests.mllm.client import Client, client_of
 from tests.mllm.server import MllmServer, serving
 from workers.mllm.reference import TwoPass
 
-TWIN_WAIT_S = 10.0
+TWIN_WAIT_S = 15.0
 LONG_TOKENS = 16_000
 """More than a server answers while a client that hangs up goes unnoticed, however busy the machine."""
 
