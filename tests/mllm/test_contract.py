@@ -182,7 +182,7 @@ class Contract(RuleBasedStateMachine):
         if end is None:
             assert expected.has_hung_up
         elif expected.reason is None:
-            assert end.finish_reason == FinishReason.LENGTH
+            assert end.finish_reason == FinishReason.LENGTH, end.stop_reason
             who = expected.twin or name
             assert self.engine.tokens[name] == [sample_of(who, k) for k in range(expected.max_tokens)]
         else:

@@ -16,13 +16,13 @@ STEP_TOKENS = 24
 """Fewer than the 36 of one image."""
 
 
-@pytest.fixture(scope="module", params=[("workers.mllm", 5), ("tests.mllm.asynchronous", 3)])
+@pytest.fixture(scope="module", params=[("workers.mllm", 5, 12), ("tests.mllm.asynchronous", 3, 8)])
 def cramped(
     request: pytest.FixtureRequest, mllm_folder: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MllmServer]:
-    """12 blocks of 32 tokens, where a pair grows to 6; 5 or 3 places; an image takes two steps."""
-    module, seats = request.param
-    flags = ["--num-gpu-blocks-override", "12", "--max-model-len", "160", "--max-num-seqs", str(seats)]
+    """5 or 3 places; 12 or 8 blocks of 32 tokens, where a pair grows to 6; an image takes two steps."""
+    module, seats, blocks = request.param
+    flags = ["--num-gpu-blocks-override", str(blocks), "--max-model-len", "160", "--max-num-seqs", str(seats)]
     flags += ["--max-num-batched-tokens", str(STEP_TOKENS)]
     log = tmp_path_factory.mktemp("cramped") / "vllm.log"
     with serving(mllm_folder, *flags, log=log, module=module, environment={"VLLM_LOGGING_LEVEL": "DEBUG"}) as server:

@@ -1,7 +1,5 @@
 """Properties of the rule that keeps twins in lockstep."""
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,7 +52,7 @@ def test_twins_of_any_two_lengths_sample_in_the_step_after_the_slower_is_ready(
     """Both run by the rule alone, `chunk` tokens a step each, until they have an answer."""
     remaining, sampled, steps = list(prompts), [0, 0], 0
     while sampled != [answer, answer]:
-        twins = [replace(READY, remaining=left, sampled=done) for left, done in zip(remaining, sampled, strict=True)]
+        twins = [READY._replace(remaining=left, sampled=done) for left, done in zip(remaining, sampled, strict=True)]
         is_free = may_sample(twins, 2 * chunk, 2)
         for k in range(2):
             remaining[k] -= tokens_to_run(remaining[k], min(chunk, remaining[k]), is_free)
@@ -68,7 +66,7 @@ def test_twins_of_any_two_lengths_sample_in_the_step_after_the_slower_is_ready(
 
 def test_ready_twins_with_room_sample() -> None:
     assert may_sample([READY, READY], 2, 2)
-    assert may_sample([replace(READY, in_flight=1), replace(READY, in_flight=1)], 2, 2)
+    assert may_sample([READY._replace(in_flight=1), READY._replace(in_flight=1)], 2, 2)
 
 
 def test_a_lone_member_never_samples() -> None:
@@ -76,8 +74,8 @@ def test_a_lone_member_never_samples() -> None:
 
 
 def test_a_token_in_flight_that_the_worker_no_longer_holds_is_waited_for() -> None:
-    stale = replace(READY, in_flight=1, was_scheduled=False)
-    assert not may_sample([stale, replace(READY, in_flight=1)], 10, 10)
+    stale = READY._replace(in_flight=1, was_scheduled=False)
+    assert not may_sample([stale, READY._replace(in_flight=1)], 10, 10)
 
 
 @given(st.integers(1, 500), st.integers(0, 500), st.booleans())

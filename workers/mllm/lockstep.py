@@ -5,11 +5,10 @@ step, so a member is held one token short of that until both can go.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """What the rule must know of one half of a pair, as the scheduler sees it before a step.
 
     remaining: tokens known or in flight that have not run yet. sampled: tokens sampled and returned. in_flight:

@@ -44,6 +44,8 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         if obstacle := self._obstacle():
             raise ValueError(obstacle.sentence)
         self._register = Register()
+        managers = self.kv_cache_manager.coordinator.single_type_managers
+        self._block_sizes = [manager.block_size for manager in managers]
         self._wait_s = float(os.environ.get(WAIT_VARIABLE, DEFAULT_WAIT_S))
         self._farewells: list[tuple[int, EngineCoreOutput]] = []
         self._tokens_left = 0
@@ -168,8 +170,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         if self._register.pairs:
             for refusal in self._register.overdue(self._now, self._wait_s):
                 self._end(refusal.requests, refusal.reason)
-            self._disband_halves()
-            self._look_at_members()
+            self._look_at_pairs()
             self._put_ready_first()
         scheduled: SchedulerOutput = super().schedule(throttle_prefills)
         self._note_progress(scheduled)
@@ -182,24 +183,27 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         for pair in self._register.pairs_of(scheduled.num_scheduled_tokens):
             pair.moved_at = self._now
         is_stuck = not scheduled.num_scheduled_tokens and not scheduled.preempted_req_ids
-        if is_stuck and self.running and self._pause_state == PauseState.UNPAUSED:
+        is_idle = not any(request.num_in_flight_tokens for request in self.running)
+        if is_stuck and is_idle and self._pause_state == PauseState.UNPAUSED:
             self._end_stuck()
 
     def _end_stuck(self) -> None:
         for refusal in self._register.stuck():
             self._end(refusal.requests, refusal.reason)
 
-    def _disband_halves(self) -> None:
-        """Leave at most one pair half admitted: several could wait for ever for each other's KV blocks."""
-        halves = [pair for pair in self._register.pairs.values() if pair.is_half_admitted]
-        for pair in halves[1:]:
-            self._preempt(pair.running)
+    def _look_at_pairs(self) -> None:
+        """Read the state of every admitted pair once; nothing but a preemption changes it within a step.
 
-    def _look_at_members(self) -> None:
-        """Read the state of every admitted pair once; nothing but a preemption changes it within a step."""
+        Leaves at most one pair half admitted: several could wait for ever for each other's KV blocks.
+        """
+        halves = []
         for pair in self._register.pairs.values():
             if len(running := pair.running) == len(Role):
                 self._members[pair.id] = [self._member(request) for request in running]
+            elif running and pair.is_whole:
+                halves.append(running)
+        for running in halves[1:]:
+            self._preempt(running)
 
     def _put_ready_first(self) -> None:
         """Put ready twins in front, side by side, and preempt from the tail until their next tokens fit.
@@ -211,7 +215,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
             for twin, members in self._members.items()
             if all(member.is_ready for member in members)
         }
-        front = [request for twin in needed_by_pair for request in self._register.pairs[twin].running]
+        front = [request for twin in needed_by_pair for request in self._register.pairs[twin].members.values()]
         ids = {request.request_id for request in front}
         self.running = front + [request for request in self.running if request.request_id not in ids]
         needed = sum(needed_by_pair.values())
@@ -276,7 +280,6 @@ class Lockstep(Scheduler):  # type: ignore[misc]
 
     def _member(self, request: Request) -> Member:
         computed = request.num_computed_tokens
-        managers = self.kv_cache_manager.coordinator.single_type_managers
         return Member(
             is_running=request.status == RequestStatus.RUNNING,
             remaining=request.num_tokens + request.num_output_placeholders - computed,
@@ -284,7 +287,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
             in_flight=request.num_output_placeholders,
             # The V2 runner holds a request's token in flight for as long as the request runs, and vLLM notes nothing.
             was_scheduled=self.use_v2_model_runner or request.request_id in self.prev_step_scheduled_req_ids,
-            needed_blocks=sum(computed % manager.block_size == 0 for manager in managers),
+            needed_blocks=sum([computed % size == 0 for size in self._block_sizes]),
         )
 
     @property
