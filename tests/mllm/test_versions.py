@@ -11,11 +11,14 @@ import pytest
 from tests.processes import ROOT
 from tools.source_tree import SourceTree
 from tools.vllm_contract import breaches, root_of
+from workers.mllm.launch import PROCESSOR, SCHEDULER, SERVER
 from workers.mllm.versions import SUPPORTED, TESTED, check_version
 
+OURS = ["--scheduler-cls", SCHEDULER, "--logits-processors", PROCESSOR]
 ENTRIES = {
     "our launcher": ["-m", "workers.mllm", "--model", "demo"],
-    "plain vllm serve, when it loads the processor": ["-c", "import workers.mllm.processor"],
+    "plain vllm serve": ["-m", SERVER, "--model", "demo", *OURS],
+    "vLLM from Python, when it loads the processor": ["-c", "import workers.mllm.processor"],
 }
 
 
@@ -26,41 +29,43 @@ def test_the_installed_vllm_is_the_one_that_is_said_to_be_tested() -> None:
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
 def test_another_version_is_one_sentence_and_status_2(tmp_path: Path, entry: list[str]) -> None:
-    other = tmp_path / "vllm-0.31.4.dist-info"
+    other = tmp_path / "vllm-0.31.4+cpu.dist-info"
     other.mkdir()
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.31.4\n")
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.31.4+cpu\n")
     found_first = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     ended = subprocess.run(
         [sys.executable, *entry], env=found_first, cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 2
-    assert ended.stderr == "Paired decoding supports vLLM 0.32.x and 0.33.x, and vllm 0.31.4 is installed.\n"
+    *logs, sentence = ended.stderr.splitlines()
+    assert sentence == "Paired decoding supports vLLM 0.32.x and 0.33.x, and vllm 0.31.4+cpu is installed."
+    assert not any("Traceback" in line for line in logs)
 
 
 def test_the_installed_vllm_keeps_the_contract() -> None:
     assert breaches(SourceTree(root_of(None)[1])) == []
 
 
-SCHEDULER = "vllm.v1.core.sched.scheduler"
+MODULE = "vllm.v1.core.sched.scheduler"
 ARGUMENTS = "self, request: Request, delay_free_blocks: bool = False"
 CHANGES = [
     (
-        SCHEDULER,
+        MODULE,
         (ARGUMENTS, f"{ARGUMENTS}, why: str = ''"),
         "scheduler.Lockstep._free_request does not take why, which vLLM may pass.",
     ),
     (
-        SCHEDULER,
+        MODULE,
         ("def _handle_blocked_waiting_request", "def _pass_over"),
         "scheduler.Lockstep._handle_blocked_waiting_request overrides nothing: Scheduler has no such method.",
     ),
     (
-        SCHEDULER,
+        MODULE,
         ("= self._reserve_prefill_lookahead(", "= min("),
         "Scheduler.schedule asks _reserve_prefill_lookahead 0 times; lockstep needs it 2 times.",
     ),
     (
-        SCHEDULER,
+        MODULE,
         ("self.max_num_scheduled_tokens", "self.step_budget"),
         "scheduler.Lockstep reads self.max_num_scheduled_tokens, which Scheduler does not have.",
     ),

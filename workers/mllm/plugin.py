@@ -5,12 +5,19 @@ Python in which it inspects a model's class. General plugins are loaded later, w
 torchvision.
 """
 
+import sys
+
+from workers.mllm.versions import end_unless_supported
+
 
 def register() -> None:
     """Make torchvision importable beside a CPU build of torch. The platform we name is none: vLLM keeps its own.
 
-    Does nothing on a CUDA build of torch, and nothing when repeated.
+    Does nothing on a CUDA build of torch, and nothing when repeated. Ends the process if its command line names classes
+    of this room and paired decoding does not know this vLLM: later, the sentence would stand above two stack traces.
     """
+    if any("workers.mllm." in argument for argument in sys.argv):
+        end_unless_supported()
     from pairs.torchvision_cpu import declare_missing_ops
 
     declare_missing_ops()

@@ -61,10 +61,9 @@ def check_version() -> Build:
 
 
 def end_unless_supported() -> None:
-    """For files that vLLM itself imports: end the process with the sentence and status 2, as `workers.mllm` does.
+    """For code that vLLM itself calls: end the process with the sentence and status 2, as `workers.mllm` does.
 
-    An exception would reach the user at the bottom of two stack traces of vLLM's. vLLM's API process imports the
-    logits processor before it starts anything, so there the sentence is all that is seen.
+    An exception would be swallowed by vLLM, or reach the user at the bottom of its stack traces.
     """
     try:
         check_version()
