@@ -86,12 +86,11 @@ class Family:
 @torch.no_grad()
 def scatter(model: Any) -> None:
     """Random weights wide enough that answers vary: embeddings of unit variance, layers that keep or widen it."""
-    multiplied: float = getattr(model.get_input_embeddings(), "scalar_embed_scale", 1.0)  # by Gemma, on the way in
     for name, parameter in model.named_parameters():
         if parameter.dim() < 2:
             continue  # norms stay one, biases nought
         if "embed_tokens" in name:
-            parameter.normal_(0, EMBEDDING_STD / multiplied)
+            parameter.normal_(0, EMBEDDING_STD)
         elif "lm_head" in name:
             parameter.normal_(0, LOGIT_STD * _unit(parameter))
         else:
@@ -231,28 +230,6 @@ def _internvl(tokenizer: PreTrainedTokenizerFast) -> tuple[Any, Any]:
     return InternVLForConditionalGeneration(config), processor
 
 
-def _gemma3(tokenizer: PreTrainedTokenizerFast) -> tuple[Any, Any]:
-    from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3ImageProcessor, Gemma3Processor
-
-    config = Gemma3Config(
-        text_config=_language(tokenizer)
-        | {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 16, "sliding_window_pattern": 2},
-        vision_config=_vision() | {"image_size": SIDE, "patch_size": PATCH},
-        mm_tokens_per_image=IMAGE_TOKENS,
-        boi_token_index=tokenizer.convert_tokens_to_ids("<start_of_image>"),
-        eoi_token_index=tokenizer.convert_tokens_to_ids("<end_of_image>"),
-        image_token_index=tokenizer.convert_tokens_to_ids("<image_soft_token>"),
-        tie_word_embeddings=False,
-    )
-    processor = Gemma3Processor(
-        image_processor=Gemma3ImageProcessor(size={"height": SIDE, "width": SIDE}),
-        tokenizer=tokenizer,
-        image_seq_length=IMAGE_TOKENS,
-        chat_template=tokenizer.chat_template,
-    )
-    return Gemma3ForConditionalGeneration(config), processor
-
-
 FAMILIES = {
     family.name: family
     for family in (
@@ -286,22 +263,6 @@ FAMILIES = {
                 ("video_token", "<video>"),
             ),
             build=_internvl,
-        ),
-        Family(
-            "gemma3",
-            image="<start_of_image>",
-            specials=(
-                "<start_of_image>",
-                "<end_of_image>",
-                "<image_soft_token>",
-                *("\n" * count for count in range(1, 5)),
-            ),
-            attributes=(
-                ("boi_token", "<start_of_image>"),
-                ("eoi_token", "<end_of_image>"),
-                ("image_token", "<image_soft_token>"),
-            ),
-            build=_gemma3,
         ),
     )
 }

@@ -14,7 +14,6 @@ template writes nothing in its place. The rest of the prompt is the same, token 
 - Idefics3 (and SmolVLM): for each tile of the picture and for the whole, `<fake_token_around_image>`, a tag that says
   which, and one `<image>` for 2 x 2 patches; the last `<fake_token_around_image>`.
 - InternVL: `<img>`, one `<IMG_CONTEXT>` for 2 x 2 patches, `</img>`.
-- Gemma 3: a blank line, `<start_of_image>`, one `<image_soft_token>` for 2 x 2 patches, `<end_of_image>`, a blank line.
 
 A chat template that writes a placeholder for a message without an image, or another system prompt, makes another blind
 context: compare `prompt_token_ids` of the two members (`return_token_ids`), as the first test here does.
