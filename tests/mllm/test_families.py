@@ -16,7 +16,7 @@ template writes nothing in its place. The rest of the prompt is the same, token 
 - InternVL: `<img>`, one `<IMG_CONTEXT>` for 2 x 2 patches, `</img>`.
 
 Gemma 3 is not among them: its image tokens see each other both ways, and vLLM 0.32 reads them one way on a CPU. With
-the reference made to read them so, its answers are equal too.
+the reference made to read them so, the one plain answer that was tried was equal.
 
 A chat template that writes a placeholder for a message without an image, or another system prompt, makes another blind
 context: compare `prompt_token_ids` of the two members (`return_token_ids`), as the first test here does.
