@@ -18,7 +18,9 @@ from pydantic import Field
 from judgefree.problems import ApiError, Unreachable, api_error, problem_of
 from pairs.clock import now
 from pairs.model import (
+    RATIO_MIN,
     Decision,
+    GroundingMethod,
     MaxTokens,
     Method,
     Pair,
@@ -49,6 +51,8 @@ class Fields(Value):
     ratio: Ratio | None = None
     ratio_mean: Ratio | None = None
     ratio_std: Annotated[float, Field(ge=0, le=2)] | None = None
+    grounding: GroundingMethod | None = None
+    grounding_ratio: Annotated[float, Field(ge=RATIO_MIN, lt=0)] | None = None
     max_tokens: MaxTokens | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
@@ -61,7 +65,10 @@ class Fields(Value):
         return {_FORM_NAMES.get(name, name): str(value) for name, value in given.items()}
 
 
-_FORM_NAMES = {name: f"hallucination.{name}" for name in ("method", "ratio", "ratio_mean", "ratio_std")}
+_FORM_NAMES = {name: f"hallucination.{name}" for name in ("method", "ratio", "ratio_mean", "ratio_std")} | {
+    "grounding": "grounding.method",
+    "grounding_ratio": "grounding.ratio",
+}
 
 
 class Filters(Value):

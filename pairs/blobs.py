@@ -4,27 +4,41 @@ import asyncio
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from pairs.errors import SettingsError
+
+
+class BlobsAway(OSError):
+    """The image store does not answer as it should just now."""
+
 
 class Blobs:
-    """A content-addressed image store under `url`; every call is safe to repeat."""
+    """A content-addressed image store under `url`; every call is safe to repeat, and raises OSError when it is away."""
 
     def __init__(self, url: str) -> None:
-        self._files, self._root = fsspec.core.url_to_fs(url)
+        """Raises SettingsError when fsspec cannot make a file system of `url`."""
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise SettingsError(f"setting blob_url names no place for images: {error}") from error
 
     async def put(self, content: bytes) -> str:
         """Store `content` so that it survives a crash, and return its SHA-256."""
         sha256 = hashlib.sha256(content).hexdigest()
-        await asyncio.to_thread(self._put, self._path(sha256), content)
+        with _known_errors():
+            await asyncio.to_thread(self._put, self._path(sha256), content)
         return sha256
 
     async def get(self, sha256: str) -> bytes:
         """The content stored under `sha256`; raises FileNotFoundError if there is none."""
-        return await asyncio.to_thread(self._get, sha256)
+        with _known_errors():
+            return await asyncio.to_thread(self._get, sha256)
 
     def _get(self, sha256: str) -> bytes:
         content: bytes = self._files.cat_file(self._path(sha256))
@@ -38,6 +52,17 @@ class Blobs:
             _write_durably(Path(path), content)
         elif not self._files.exists(path):
             self._files.pipe_file(path, content)
+
+
+@contextmanager
+def _known_errors() -> Iterator[None]:
+    """Each remote file system has its own errors for being away."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise BlobsAway(repr(error)) from error
 
 
 def _write_durably(path: Path, content: bytes) -> None:

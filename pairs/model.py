@@ -29,6 +29,13 @@ class Method(StrEnum):
     PROMPT = "prompt"
 
 
+class GroundingMethod(StrEnum):
+    """How the normal answer is decoded: as the model does by itself, or against its own prior (h < 0)."""
+
+    PLAIN = "plain"
+    CONTRASTIVE = "contrastive"
+
+
 class Status(StrEnum):
     QUEUED = "queued"
     GENERATING = "generating"
@@ -83,6 +90,14 @@ class Hallucination(Value):
     ratio: Ratio | None
 
 
+class Grounding(Value):
+    """How the normal answer was decoded: `ratio` is h, 0 for `plain` and negative for `contrastive`, which is `blend`
+    the other way (contrastive decoding as in VCD, arXiv 2311.16922)."""
+
+    method: GroundingMethod = GroundingMethod.PLAIN
+    ratio: Ratio = 0.0
+
+
 class Sampling(Value):
     """How both answers are sampled; the names and meanings are those of the OpenAI API and vLLM (top_k 0: all)."""
 
@@ -111,6 +126,7 @@ class Job(Value):
     image: ImageRef
     prompt: str
     hallucination: Hallucination
+    grounding: Grounding = Grounding()
     sampling: Sampling
     seed: Seed
     created_at: datetime
@@ -172,6 +188,7 @@ class Pair(Value):
     image: ImageRef
     prompt: str
     hallucination: Hallucination
+    grounding: Grounding = Grounding()
     sampling: Sampling
     seed: int
     answers: Answers | None = None
@@ -196,6 +213,7 @@ class Pair(Value):
             image=job.image,
             prompt=job.prompt,
             hallucination=job.hallucination,
+            grounding=job.grounding,
             sampling=job.sampling,
             seed=job.seed,
             reason=reason,

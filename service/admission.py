@@ -128,6 +128,7 @@ async def _jobs(asked: Asked, gateway: Gateway) -> list[Job]:
             image=ImageRef(sha256=sha256, width=image.width, height=image.height, media_type=MEDIA_TYPE),
             prompt=fields.prompt or settings.prompt,
             hallucination=fields.injection(sha256, settings),
+            grounding=fields.grounding.carried_out(),
             sampling=fields.sampling(settings),
             seed=seed,
             created_at=created_at,

@@ -52,6 +52,8 @@ _COLUMNS: Final[list[tuple[str, pa.DataType]]] = [
     ("margin", pa.float64()),
     ("hallucination.method", pa.string()),
     ("hallucination.ratio", pa.float64()),
+    ("grounding.method", pa.string()),
+    ("grounding.ratio", pa.float64()),
     ("seed", pa.int64()),
     ("sampling.max_tokens", pa.int64()),
     ("sampling.temperature", pa.float64()),
@@ -99,7 +101,7 @@ def row(pair: Pair, png: bytes) -> dict[str, Any]:
     shape = pair.model_dump(mode="json")
     flat = {
         f"{group}.{name}": value
-        for group in ("hallucination", "sampling", "policy", "verifier", "image", "timings")
+        for group in ("hallucination", "grounding", "sampling", "policy", "verifier", "image", "timings")
         for name, value in (shape[group] or {}).items()
     }
     answers = {"normal": pair.answers.normal, "injected": pair.answers.injected} if pair.answers else {}

@@ -9,6 +9,8 @@ from pairs.errors import MalformedRequest
 from pairs.model import (
     RATIO_MAX,
     RATIO_MIN,
+    Grounding,
+    GroundingMethod,
     Hallucination,
     MaxTokens,
     Method,
@@ -27,7 +29,8 @@ from service.problems import InvalidFields, field_problems
 MAX_PROMPT: Final = 100_000
 """Longest prompt, in characters: far past any context that a model is served with, and small beside an image."""
 
-_NESTED = "hallucination"
+_NESTED = ("hallucination", "grounding")
+_CONTRASTIVE_RATIO = -0.5
 
 
 class _Fields(BaseModel):
@@ -56,11 +59,30 @@ class HallucinationFields(_Fields):
         return self
 
 
+class GroundingFields(_Fields):
+    """How the normal answer is decoded: `contrastive` takes a `ratio` below 0, which is -0.5 if it is not given."""
+
+    method: GroundingMethod = GroundingMethod.PLAIN
+    ratio: Annotated[float | None, Field(ge=RATIO_MIN, lt=0)] = None
+
+    @model_validator(mode="after")
+    def _fits_the_method(self) -> Self:
+        if self.method is GroundingMethod.PLAIN and self.ratio is not None:
+            raise ValueError("only method contrastive takes a ratio")
+        return self
+
+    def carried_out(self) -> Grounding:
+        if self.method is GroundingMethod.PLAIN:
+            return Grounding()
+        return Grounding(method=self.method, ratio=_CONTRASTIVE_RATIO if self.ratio is None else self.ratio)
+
+
 class PairFields(_Fields):
     """What a request may say besides its images; what it leaves out comes from the settings."""
 
     prompt: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT, examples=["Describe the image."])] | None = None
     hallucination: HallucinationFields = HallucinationFields()
+    grounding: GroundingFields = GroundingFields()
     max_tokens: MaxTokens | None = None
     temperature: Temperature = 0.0
     top_p: TopP = 1.0
@@ -118,9 +140,11 @@ def read_fields(body: Body) -> PairFields:
 
 def _nest(fields: dict[str, Any]) -> dict[str, Any]:
     """`{"hallucination.ratio": 1}` as `{"hallucination": {"ratio": 1}}`."""
-    dotted = {name: value for name, value in fields.items() if name.startswith(f"{_NESTED}.")}
-    rest = {name: value for name, value in fields.items() if name not in dotted}
-    given = rest.get(_NESTED, {})
-    if not dotted or not isinstance(given, dict):
-        return rest
-    return rest | {_NESTED: given | {name.partition(".")[2]: value for name, value in dotted.items()}}
+    nested = fields
+    for group in _NESTED:
+        dotted = {name: value for name, value in nested.items() if name.startswith(f"{group}.")}
+        given = nested.get(group, {})
+        if dotted and isinstance(given, dict):
+            rest = {name: value for name, value in nested.items() if name not in dotted}
+            nested = rest | {group: given | {name.partition(".")[2]: value for name, value in dotted.items()}}
+    return nested

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any, Self
@@ -14,13 +14,13 @@ import structlog
 from pairs.blobs import Blobs
 from pairs.clock import now
 from pairs.errors import GenerationFailed, ModelUnavailable, QueueUnavailable
-from pairs.model import Candidate, Job, Method, RawAnswer
+from pairs.model import Candidate, GroundingMethod, Job, Method, RawAnswer
 from pairs.queue import Delivery, Queue
 from pairs.settings import Settings
 from service.draws import keyed_int, misleading_prompt
 from service.images import mixed_with_noise
 from service.metrics import Metrics
-from service.mllm import Mllm, Question, Served, Twin
+from service.mllm import Mllm, Question, Role, Served, Twin
 from service.watch import ModelWatch
 
 _BLOCK_S = 0.25
@@ -196,32 +196,45 @@ class Pairer:
 
 
 async def answers(mllm: Mllm, served: Served, job: Job, png: bytes) -> tuple[RawAnswer, RawAnswer]:
-    """The normal and the injected answer to `job`; raises UnequalTwins when the twins did not decode as one."""
-    method, ratio = job.hallucination.method, job.hallucination.ratio
+    """The normal and the injected answer to `job`; raises UnequalTwins when twins did not decode as one."""
     seed, injected_seed = (keyed_int(job.seed, job.image.sha256, role) for role in ("normal", "injected"))
-    normal = Question(job.prompt, png, job.sampling, seed)
-    if method is not Method.BLEND:
-        other = await _injected_question(job, png, injected_seed)
-        plain, injected = await _together(mllm.ask(served, normal), mllm.ask(served, other))
-        return plain, injected
-    assert ratio is not None
-    twin_id = f"{job.id}:{uuid4().hex}"  # new for each attempt: a twin of an attempt that died may still be there
-    grounded = Question(job.prompt, png, job.sampling, injected_seed, Twin(twin_id, "grounded", ratio))
-    blind = Question(job.prompt, None, job.sampling, injected_seed, Twin(twin_id, "blind", ratio))
-    plain, first, second = await _together(*(mllm.ask(served, one) for one in (normal, grounded, blind)))
-    if first != second:
-        raise UnequalTwins(f"the twins came back unequal: {first.finish_reason} and {second.finish_reason}")
-    return plain, first
+    normal = _normal_questions(job, png, seed)
+    injected = await _injected_questions(job, png, injected_seed)
+    found = await _together(*(mllm.ask(served, question) for question in (*normal, *injected)))
+    return _one(found[: len(normal)]), _one(found[len(normal) :])
 
 
-async def _injected_question(job: Job, png: bytes, seed: int) -> Question:
+def _one(same: Sequence[RawAnswer]) -> RawAnswer:
+    """The answer of one request, or of twins."""
+    if any(other != same[0] for other in same):
+        reasons = " and ".join(answer.finish_reason for answer in same)
+        raise UnequalTwins(f"the twins came back unequal: {reasons}")
+    return same[0]
+
+
+def _normal_questions(job: Job, png: bytes, seed: int) -> list[Question]:
+    if job.grounding.method is GroundingMethod.PLAIN:
+        return [Question(job.prompt, png, job.sampling, seed)]
+    return _twins(job, png, seed, job.grounding.ratio)
+
+
+async def _injected_questions(job: Job, png: bytes, seed: int) -> list[Question]:
     match job.hallucination.method, job.hallucination.ratio:
+        case Method.BLEND, float(ratio):
+            return _twins(job, png, seed, ratio)
         case Method.NOISE, float(share):
             noisy = await asyncio.to_thread(mixed_with_noise, png, share, seed)
-            return Question(job.prompt, noisy, job.sampling, seed)
+            return [Question(job.prompt, noisy, job.sampling, seed)]
         case Method.PROMPT, _:
-            return Question(misleading_prompt(job.prompt, job.seed, job.image.sha256), png, job.sampling, seed)
-    return Question(job.prompt, None, job.sampling, seed)
+            prompt = misleading_prompt(job.prompt, job.seed, job.image.sha256)
+            return [Question(prompt, png, job.sampling, seed)]
+    return [Question(job.prompt, None, job.sampling, seed)]
+
+
+def _twins(job: Job, png: bytes, seed: int, ratio: float) -> list[Question]:
+    twin_id = f"{job.id}:{uuid4().hex}"  # new for each attempt: a twin of an attempt that died may still be there
+    sides: tuple[tuple[Role, bytes | None], ...] = (("grounded", png), ("blind", None))
+    return [Question(job.prompt, image, job.sampling, seed, Twin(twin_id, role, ratio)) for role, image in sides]
 
 
 async def _together(*requests: Coroutine[Any, Any, RawAnswer]) -> list[RawAnswer]:

@@ -61,9 +61,9 @@ def are_settled(found: Sequence[Pair]) -> bool:
     return all(pair.status in _SETTLED for pair in found)
 
 
-async def pair_of(gateway: Gateway, text: str) -> Pair:
-    """The pair with id `text`; raises UnknownPair, for what is no id at all too."""
-    found = await present_pairs(gateway, [_pair_id(text)])
+async def pair_of(gateway: Gateway, text: str, timeout_s: float = 0) -> Pair:
+    """The pair with id `text`, settled or as it stands after `timeout_s`; raises UnknownPair, for what is no id too."""
+    found = await settled_pairs(gateway, [_pair_id(text)], timeout_s)
     if not found:
         raise UnknownPair("There is no pair with this id.")
     return found[0]

@@ -86,12 +86,17 @@ def _body_schema() -> dict[str, Any]:
     nested = fields.pop("$defs")
     injection = nested["HallucinationFields"]
     injection["properties"]["method"] = nested["Method"] | {"default": "blend"}
-    plain = {name: shape for name, shape in fields["properties"].items() if name != "hallucination"}
-    dotted = {f"hallucination.{name}": shape for name, shape in injection["properties"].items()}
+    grounding = nested["GroundingFields"]
+    grounding["properties"]["method"] = nested["GroundingMethod"] | {"default": "plain"}
+    groups = {"hallucination": injection, "grounding": grounding}
+    plain = {name: shape for name, shape in fields["properties"].items() if name not in groups}
+    dotted = {
+        f"{group}.{name}": shape for group, shapes in groups.items() for name, shape in shapes["properties"].items()
+    }
     image = {"type": "string", "format": "binary"}
     form = {"image": {"type": "array", "items": image, "description": "One or many image files"}}
     encoded = {"type": "string", "contentEncoding": "base64", "description": "base64, or a data URI"}
-    as_json = {"image": encoded, "images": {"type": "array", "items": encoded}, "hallucination": injection}
+    as_json = {"image": encoded, "images": {"type": "array", "items": encoded}} | groups
     shapes: dict[str, dict[str, Any]] = {
         "multipart/form-data": {"type": "object", "properties": form | plain | dotted, "required": ["image"]},
         "application/json": {"type": "object", "properties": as_json | plain},
@@ -136,9 +141,12 @@ async def list_pairs(
 
 
 @pairs_api.get("/pairs/{pair_id}", response_model=Pair, responses=documented(UnknownPair, *_AWAY))
-async def get_pair(gateway: ThisGateway, pair_id: str) -> Pair:
-    """One pair, in whatever state."""
-    return await reading.pair_of(gateway, pair_id)
+async def get_pair(request: Request, response: Response, gateway: ThisGateway, pair_id: str) -> Pair:
+    """One pair, in whatever state; under `Prefer: wait=SECONDS` once it is settled, or as it stands then."""
+    wait_s = wait_preference(request)
+    if wait_s is not None:
+        response.headers["Preference-Applied"] = f"wait={wait_s}"
+    return await reading.pair_of(gateway, pair_id, wait_s or 0)
 
 
 @pairs_api.get("/pairs/{pair_id}/image", response_class=Response, responses=documented(UnknownPair, *_AWAY))

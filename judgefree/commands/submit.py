@@ -15,7 +15,7 @@ from judgefree.contact_sheet import Entry, write_sheet
 from judgefree.ledger import Ledger
 from judgefree.mistakes import Mistake
 from judgefree.submission import Found, Tally, find_images, submit_all
-from pairs.model import Method
+from pairs.model import GroundingMethod, Method
 from pairs.settings import load_settings
 
 MOST_ON_SHEET = 200
@@ -35,6 +35,8 @@ def submit(
     ratio: Annotated[float | None, typer.Option(help="Hallucination ratio, fixed, in [-2, 2].")] = None,
     ratio_mean: Annotated[float | None, typer.Option(help="Mean of the ratio, where it is drawn.")] = None,
     ratio_std: Annotated[float | None, typer.Option(help="Standard deviation of the ratio.")] = None,
+    grounding: Annotated[GroundingMethod | None, typer.Option(help="How the normal answer is decoded.")] = None,
+    grounding_ratio: Annotated[float | None, typer.Option(help="Its ratio if contrastive, in [-2, 0).")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature; 0 is greedy.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Nucleus of the sampling.")] = None,

@@ -53,7 +53,13 @@ async def test_a_batch_fills_while_it_is_young() -> None:
 
 
 async def test_an_old_batch_goes_as_it_is() -> None:
-    assert len(await fill(Arrivals(2, 0.001).take, BatchPlan(4, 0.05), 1, lambda: False)) == 2
+    assert len(await fill(Arrivals(99, 0.001).take, BatchPlan(400, 0.05), 1, lambda: False)) < 99
+
+
+async def test_a_batch_that_nothing_follows_goes_at_the_first_look() -> None:
+    arrivals = Arrivals(1, 0)
+    assert len(await fill(arrivals.take, BatchPlan(4, 0.1), 1, lambda: False)) == 1
+    assert arrivals.takes == 2
 
 
 async def test_nothing_comes_of_nothing() -> None:

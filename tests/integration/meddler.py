@@ -42,7 +42,7 @@ def _plain(request: Request) -> dict[str, str]:
 
 def _is_blind(body: bytes) -> bool:
     asked: dict[str, Any] = json.loads(body) if body else {}
-    return asked.get("vllm_xargs", {}).get("judgefree_role") == "blind"
+    return bool(asked.get("vllm_xargs", {}).get("judgefree_role") == "blind")
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pairs.model import Candidate, Hallucination, Job, Method, PairId, Sampling, Status
+from pairs.model import Candidate, Grounding, GroundingMethod, Hallucination, Job, Method, PairId, Sampling, Status
 from pairs.queue import Delivery
 from service.problems import TYPE_PREFIX
 from tests.conftest import MakeSettings
@@ -88,6 +88,26 @@ async def test_another_seed_gives_other_samples(working: Served) -> None:
 
 async def test_without_a_blind_share_the_twins_say_what_the_model_says(working: Served) -> None:
     assert all(normal == injected for normal, injected in await texts(working, SCENES, hallucination__ratio=0))
+
+
+@pytest.mark.parametrize("method", [Method.BLEND, Method.DROP])
+async def test_a_contrastive_normal_answer_is_the_blend_the_other_way(working: Served, method: Method) -> None:
+    contrastive: dict[str, Any] = {"grounding__method": "contrastive", "grounding__ratio": -0.4}
+    blended = [injected for _, injected in await texts(working, SCENES, hallucination__ratio=-0.4)]
+    normal = [normal for normal, _ in await texts(working, SCENES, hallucination__method=method, **contrastive)]
+    assert normal == blended
+
+
+async def test_how_the_normal_answer_was_decoded_is_kept(working: Served) -> None:
+    cases: list[tuple[dict[str, Any], Grounding]] = [
+        ({}, Grounding()),
+        ({"grounding__method": "contrastive"}, Grounding(method=GroundingMethod.CONTRASTIVE, ratio=-0.5)),
+    ]
+    for fields, grounding in cases:
+        [pair] = await submit(working, SCENES[:1], **fields)
+        [delivery] = (await candidates(working, 1)).values()
+        assert delivery.payload.job.grounding == grounding
+        assert pair["grounding"] == grounding.model_dump(mode="json")
 
 
 async def test_wholly_blind_twins_say_what_the_model_says_without_the_image(working: Served) -> None:

@@ -10,16 +10,19 @@ from judgefree.client import retry_after_s
 from judgefree.problems import api_error, problem_of
 from pairs import errors
 from pairs.clock import now
-from pairs.model import Method
+from pairs.model import GroundingMethod, Method
 from tests.conftest import free_port
 
 
 def test_fields_are_named_as_the_gateway_reads_them_and_the_rest_is_left_to_it() -> None:
-    form = Fields(prompt="What?", method=Method.DROP, ratio=0.25, max_tokens=7).form()
+    form = Fields(
+        prompt="What?", method=Method.DROP, ratio=0.25, max_tokens=7, grounding=GroundingMethod.CONTRASTIVE
+    ).form()
     assert form == {
         "prompt": "What?",
         "hallucination.method": "drop",
         "hallucination.ratio": "0.25",
+        "grounding.method": "contrastive",
         "max_tokens": "7",
     }
 

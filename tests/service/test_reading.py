@@ -50,6 +50,18 @@ async def test_a_pair_in_every_state(served: Served) -> None:
     assert await _told(served, job.id) == done
 
 
+async def test_a_pair_is_waited_for_until_it_is_settled_or_the_wait_is_over(served: Served) -> None:
+    queue, job = served.gateway.queue, a_job()
+    await queue.admit([job])
+    [delivery] = await queue.take_jobs("another", 1, 0.1)
+    early = await served.http.get(f"/v1/pairs/{job.id}", headers={"Prefer": "wait=1"})
+    assert (early.json()["status"], early.headers["Preference-Applied"]) == (Status.GENERATING, "wait=1")
+    waiting = asyncio.create_task(served.http.get(f"/v1/pairs/{job.id}", headers={"Prefer": "wait=50"}))
+    await asyncio.sleep(0.1)
+    await queue.fail(delivery, "it is late", may_retry=False)
+    assert (await asyncio.wait_for(waiting, 20)).json()["status"] == Status.FAILED
+
+
 async def test_a_failed_pair_says_why_here_and_in_the_stats(served: Served) -> None:
     queue, job = served.gateway.queue, a_job()
     await queue.admit([job])

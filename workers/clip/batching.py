@@ -1,4 +1,4 @@
-"""Micro-batches: a batch goes when it is full, or when its oldest entry has waited long enough."""
+"""Micro-batches: a batch goes when it is full, when its oldest entry has waited long enough, or when no more come."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -48,5 +48,8 @@ async def fill(
         if ask is None:
             break
         await asyncio.sleep(ask.wait_s)
-        batch += await take(ask.count, 0)
+        more = await take(ask.count, 0)
+        if not more:
+            break
+        batch += more
     return batch

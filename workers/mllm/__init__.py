@@ -11,8 +11,8 @@ time. Both carry `vllm_xargs` with the same id and ratio:
      "vllm_xargs": {"judgefree_twin": "any unique text", "judgefree_role": "grounded", "judgefree_ratio": 0.6}}
 
 and the same without the image part, role `blind`. At every step both sample one token from
-`(1 - ratio) * grounded + ratio * blind`. `temperature`, `top_p`, `top_k`, `min_p`, `seed`, `stop`, `max_tokens` and
-`logprobs` work and must be equal in both; send `max_tokens`, since what vLLM fills in depends on the prompt's length.
+`(1 - ratio) * grounded + ratio * blind`. `temperature`, `top_p`, `top_k`, `min_p`, `seed`, `stop` and
+`max_tokens` work and must be equal in both; send `max_tokens`, since what vLLM fills in depends on the prompt's length.
 The same seed gives the same text; without a seed the twin id takes its place. `logprobs` are each member's own,
 before the blend. Requests without the three keys are untouched.
 
