@@ -92,6 +92,8 @@ def environment(launch: Launch, is_cpu: bool, inherited: Mapping[str, str], core
     if is_cpu:
         threads = int(inherited.get("OMP_NUM_THREADS", len(cores)))
         bound = ",".join(map(str, cores[:threads]))
+        if launch.is_tiny and threads == 1:  # nothing spins, so the engine may go where a core is free
+            bound = "nobind"
         defaults |= {"VLLM_CPU_OMP_THREADS_BIND": bound}
         if launch.is_tiny:  # otherwise vLLM takes most of the machine's memory for its KV cache
             defaults |= {"VLLM_CPU_KVCACHE_SPACE": "1"}
