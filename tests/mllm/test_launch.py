@@ -37,6 +37,15 @@ def test_the_environment_binds_each_process_to_its_share_of_the_cores() -> None:
     assert kept["VLLM_CPU_OMP_THREADS_BIND"] == "7"
 
 
+def test_a_tiny_model_with_one_thread_runs_in_the_engine_itself_and_wherever_a_core_is_free(tmp_path: Path) -> None:
+    tiny = Launch(str(tmp_path))
+    one, two = ({"OMP_NUM_THREADS": count} for count in ("1", "2"))
+    assert environment(tiny, is_cpu=True, inherited=one, cores=[2, 3])["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert environment(tiny, is_cpu=True, inherited=two, cores=[2, 3])["VLLM_CPU_OMP_THREADS_BIND"] == "2,3"
+    assert "--distributed-executor-backend" in arguments(tiny, is_cpu=True)
+    assert "--distributed-executor-backend" not in arguments(Launch("a/large-one"), is_cpu=True)
+
+
 def test_a_local_folder_is_served_without_the_hub(tmp_path: Path) -> None:
     assert environment(Launch(str(tmp_path)), is_cpu=False, inherited={}, cores=[0])["HF_HUB_OFFLINE"] == "1"
 
