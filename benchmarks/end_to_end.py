@@ -13,7 +13,6 @@ import asyncio
 import base64
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ import httpx
 from aiohttp import ClientSession, ClientTimeout, FormData, TCPConnector
 
 from benchmarks.machine import write_result
+from judgefree.demonstration import free_ports
 from pairs.settings import Settings, load_settings
 
 RATIO = 0.5
@@ -151,7 +151,7 @@ def render(folder: Path, count: int, seed: int) -> list[bytes]:
 @contextmanager
 def running_system(folder: Path) -> Iterator[System]:
     """`judgefree up` on free ports, in a folder of its own."""
-    gateway, mllm, verifier, redis = _free_ports(4)
+    gateway, mllm, verifier, redis = free_ports(4)
     own = {
         "JUDGEFREE_PORT": str(gateway),
         "JUDGEFREE_MLLM_PORT": str(mllm),
@@ -169,14 +169,6 @@ def running_system(folder: Path) -> Iterator[System]:
     finally:
         up.send_signal(signal.SIGINT)
         up.wait(60)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listening.getsockname()[1] for listening in sockets]
-    for listening in sockets:
-        listening.close()
-    return ports
 
 
 def _wait_until_ready(up: "subprocess.Popen[bytes]", url: str, timeout_s: float = 300) -> None:

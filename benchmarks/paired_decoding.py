@@ -20,26 +20,24 @@ import base64
 import io
 import os
 import random
-import socket
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import psutil
 import torch
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from PIL import Image
 
 from benchmarks.machine import write_result
+from benchmarks.serving import MLLM_THREADS, serving
 from demo.scenes import draw_scenes, pixels_of
-from judgefree.launcher.shares import thread_shares
+from judgefree.demonstration import free_ports
 from pairs.settings import local_model
 from workers.mllm.launch import SERVER, Launch, arguments, environment
 
@@ -47,7 +45,6 @@ PROMPT = "Describe the image."
 TOKENS = 96
 RATIO = 0.6
 MAX_NUM_SEQS = 256
-THREADS = thread_shares(len(os.sched_getaffinity(0))).mllm_threads
 ROUNDS = {1: 12, 8: 6, 64: 5}
 """Pairs in flight -> rounds: the fewer at a time, the shorter a round."""
 
@@ -55,41 +52,20 @@ Way = Callable[[Sequence[str]], Awaitable[float]]
 """Sends a request or a pair for each of some images at once, and returns the seconds until all are answered."""
 
 
-@contextmanager
-def server(with_plugin: bool = True) -> Iterator[str]:
+def server(with_plugin: bool = True) -> AbstractContextManager[str]:
     """The base URL of vLLM on the demo's model: as `workers.mllm` starts it, or without our classes.
 
     Raises RuntimeError if it does not come up.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    [port] = free_ports(1)
     launch = Launch(local_model("demo", "mllm"), "mllm", port=port, max_num_seqs=MAX_NUM_SEQS)
     given = arguments(launch, is_cpu=True)
     if not with_plugin:
         for flag in ("--scheduler-cls", "--logits-processors"):
             del given[given.index(flag) : given.index(flag) + 2]
     cores = sorted(os.sched_getaffinity(0))
-    environ = environment(launch, True, os.environ | {"OMP_NUM_THREADS": str(THREADS)}, cores)
-    process = subprocess.Popen([sys.executable, "-m", SERVER, *given], env=environ)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 300
-        while not _is_up(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"vLLM did not come up (status {process.poll()}).")
-            time.sleep(0.5)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _is_up(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=5).is_success
-    except httpx.TransportError:
-        return False
+    environ = environment(launch, True, os.environ | {"OMP_NUM_THREADS": str(MLLM_THREADS)}, cores)
+    return serving([sys.executable, "-m", SERVER, *given], environ, port)
 
 
 class Asker:
@@ -258,7 +234,7 @@ async def served_against_loop(pairs: int = 64, rounds: int = 3) -> dict[str, Any
         "pairs_in_flight": pairs,
         "best_static_batch": best_batch,
         "loop_threads": best_threads,
-        "served_threads": THREADS,
+        "served_threads": MLLM_THREADS,
         "blended_tokens_per_s": table,
         "loop_tokens_per_s_by_batch": {str(batch): round(rate, 1) for batch, rate in batches.items()},
         **{f"served_over_{name.replace(' ', '_')}": round(ratio, 2) for name, ratio in over.items()},
@@ -301,7 +277,7 @@ def main() -> None:
     for part in [name for name in PARTS if flags[name]] or list(PARTS):
         found = PARTS[part]()
         result = asyncio.run(found) if asyncio.iscoroutine(found) else found
-        settings = {"tokens": TOKENS, "hallucination_ratio": RATIO, "threads": THREADS}
+        settings = {"tokens": TOKENS, "hallucination_ratio": RATIO, "threads": MLLM_THREADS}
         path = write_result(f"paired_decoding_{part}", result if part in {"processor", "kernel"} else settings | result)
         print(f"written to {path}")
 

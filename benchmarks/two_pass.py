@@ -14,24 +14,21 @@ import asyncio
 import base64
 import io
 import os
-import socket
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import torch
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from PIL import Image
 
 from benchmarks.machine import write_result
+from benchmarks.serving import MLLM_THREADS, serving
 from demo.scenes import draw_scenes, pixels_of
-from judgefree.launcher.shares import thread_shares
+from judgefree.demonstration import free_ports
 from pairs.settings import local_model
 from workers.mllm.reference import TwoPass
 
@@ -39,36 +36,14 @@ PROMPT = "Describe the image."
 MAX_TOKENS = 128
 
 
-@contextmanager
-def served_model(folder: str) -> Iterator[str]:
+def served_model(folder: str) -> AbstractContextManager[str]:
     """The base URL of a vLLM with paired decoding that serves `folder`, with the threads that `judgefree up` gives it.
 
     Raises RuntimeError if it does not come up.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    [port] = free_ports(1)
     command = [sys.executable, "-m", "workers.mllm", "--model", folder, "--served-model-name", "mllm"]
-    threads = thread_shares(len(os.sched_getaffinity(0))).mllm_threads
-    process = subprocess.Popen([*command, "--port", str(port)], env=os.environ | {"OMP_NUM_THREADS": str(threads)})
-    try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 300
-        while not _is_up(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"vLLM did not come up (status {process.poll()}).")
-            time.sleep(0.5)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _is_up(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=5).is_success
-    except httpx.TransportError:
-        return False
+    return serving([*command, "--port", str(port)], os.environ | {"OMP_NUM_THREADS": str(MLLM_THREADS)}, port)
 
 
 async def through_the_server(url: str, images: list[Image.Image], ratio: float, in_flight: int) -> list[str]:
@@ -147,7 +122,7 @@ def main() -> None:
         "in_flight": flags.in_flight,
         "hallucination_ratio": flags.ratio,
         "loop_threads": torch.get_num_threads(),
-        "served_threads": thread_shares(len(os.sched_getaffinity(0))).mllm_threads,
+        "served_threads": MLLM_THREADS,
         "rounds": rounds,
         "served_over_loop": round(statistics.median(found["served_over_loop"] for found in rounds), 2),
         "equal_texts": sum(found["equal_texts"] for found in rounds) / (flags.images * flags.rounds),

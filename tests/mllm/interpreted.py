@@ -7,14 +7,14 @@ scheduling is on, as on a GPU.
 
 import os
 import sys
-from typing import Any
 
 os.environ |= {"TRITON_INTERPRET": "1", "VLLM_LOGGING_LEVEL": "DEBUG"}
 
 from triton import backends  # type: ignore[import-untyped]
 
+from tests.mllm.on_a_cpu import serve_asynchronously
 from workers.mllm.__main__ import launch_from
-from workers.mllm.launch import arguments, environment
+from workers.mllm.launch import environment
 
 
 class _Interpreter:
@@ -33,19 +33,7 @@ def main() -> None:
     launch = launch_from([*sys.argv[1:], "--logits-processors", "workers.mllm.v2:PairedDecodingV2"])
     made = environment(launch, True, os.environ, sorted(os.sched_getaffinity(0)))
     os.environ.update(made | {"VLLM_USE_V2_MODEL_RUNNER": "1"})
-    from vllm.platforms.cpu import CpuPlatform
-
-    settle = CpuPlatform.check_and_update_config
-
-    def settle_but_for_the_switch(config: Any) -> None:
-        settle(config)
-        config.scheduler_config.async_scheduling = True
-
-    CpuPlatform.check_and_update_config = staticmethod(settle_but_for_the_switch)
-    sys.argv = ["vllm", *arguments(launch, True)]
-    from vllm.entrypoints.launchers.api_server.entry import main as serve
-
-    serve()
+    serve_asynchronously(launch)
 
 
 if __name__ == "__main__":  # the engine's processes import this file again

@@ -251,8 +251,6 @@ def test_the_scheduler_keeps_the_contract(mllm_folder: str, scheduler: type[Lock
         settings=settings(
             max_examples=300,
             stateful_step_count=50,
-            deadline=None,
-            derandomize=True,
             suppress_health_check=list(HealthCheck),
         ),
     )

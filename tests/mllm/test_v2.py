@@ -93,7 +93,7 @@ def test_batch_sharded_sampling_is_refused(config: VllmConfig, monkeypatch: pyte
         Engine(config)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     order=st.permutations(range(SLOTS)),
     present=st.lists(st.booleans(), min_size=SLOTS, max_size=SLOTS),

@@ -130,8 +130,6 @@ def test_an_accepted_pair_is_always_in_exactly_one_place_and_all_come_out(valkey
         settings=settings(
             max_examples=40,
             stateful_step_count=25,
-            deadline=None,
-            derandomize=True,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -97,7 +97,6 @@ def test_no_bytes_do_worse_than_a_problem(raw: bytes) -> None:
         normalise(raw, _PIXELS, _SIDE)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF"]), st.data())
 def test_a_damaged_file_is_an_image_or_a_problem(form: str, data: st.DataObject) -> None:
     raw = bytearray(picture(form))

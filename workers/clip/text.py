@@ -24,9 +24,10 @@ def text_tower(model: Any) -> TextTower:
 
     def encode(tokens: Tensor) -> Tensor:
         """Rows that end alike early or late go together: [n, context] in, [n, dim] out."""
-        order = end_of(tokens).argsort()
-        parts = torch.split(tokens[order], _ROWS[tokens.device.type])
-        features = torch.cat([_cut(model, part, end_of) for part in parts])
+        ends, order = end_of(tokens).sort()
+        rows = _ROWS[tokens.device.type]
+        parts = zip(torch.split(tokens[order], rows), torch.split(ends, rows), strict=True)
+        features = torch.cat([_cut(model, part, int(last[-1]) + 1) for part, last in parts])
         return torch.empty_like(features).index_copy_(0, order, features)
 
     return encode
@@ -36,8 +37,7 @@ _ROWS = {"cpu": 64, "cuda": 1024}
 """Rows of like length that go together: on a CPU few enough for its cache."""
 
 
-def _cut(model: Any, tokens: Tensor, end_of: TextTower) -> Tensor:
-    longest = int(end_of(tokens).max()) + 1
+def _cut(model: Any, tokens: Tensor, longest: int) -> Tensor:
     shorter = {
         "positional_embedding": model.positional_embedding[:longest],
         "attn_mask": model.attn_mask[:longest, :longest],
@@ -47,7 +47,7 @@ def _cut(model: Any, tokens: Tensor, end_of: TextTower) -> Tensor:
     return features
 
 
-def _end_of(model: Any) -> TextTower | None:
+def _end_of(model: Any) -> Callable[[Tensor], Tensor] | None:
     """Where the token stands that the tower's answer is read from, for each row; None where the rest is seen too."""
     if type(model) is not open_clip.CLIP or model.attn_mask is None or not _is_causal(model.attn_mask):
         return None
