@@ -21,6 +21,7 @@ class Split(StrEnum):
     IN_DISTRIBUTION = "in_distribution"
     THEME_BREAKING = "theme_breaking"
     DENSE = "dense"
+    UNLABELLED = "unlabelled"
 
 
 class Stage(StrEnum):

@@ -91,7 +91,9 @@ TRAINING_SPLITS = {
     "captions": Split(number=11, bias=0.95, fewest=2, most=7),
     "matching": Split(number=12, bias=0.3, fewest=1, most=8),
 }
-_SPLITS = TEST_SPLITS | TRAINING_SPLITS
+# The pool that pairs are made from where a model improves itself: nobody is told what stands in these.
+POOL_SPLITS = {"unlabelled": Split(number=13, bias=0.3, fewest=2, most=5)}
+_SPLITS = TEST_SPLITS | TRAINING_SPLITS | POOL_SPLITS
 
 
 @dataclass(frozen=True)

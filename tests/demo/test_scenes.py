@@ -29,13 +29,14 @@ def test_a_scene_is_the_same_every_time_and_another_under_another_seed() -> None
 
 
 def test_the_same_seed_and_index_give_unlike_scenes_in_training_and_test_splits() -> None:
-    drawn = {draw_scene(split, 0, 0).objects for split in ("in_distribution", "theme_breaking", "captions", "matching")}
+    splits = ("in_distribution", "theme_breaking", "captions", "matching", "unlabelled")
 
-    assert len(drawn) == 4
+    assert len({draw_scene(split, 0, 0).objects for split in splits}) == len(splits)
 
 
 @pytest.mark.parametrize(
-    ("split", "fewest", "most"), [("in_distribution", 2, 5), ("theme_breaking", 2, 5), ("dense", 6, 8)]
+    ("split", "fewest", "most"),
+    [("in_distribution", 2, 5), ("theme_breaking", 2, 5), ("dense", 6, 8), ("unlabelled", 2, 5)],
 )
 def test_a_split_holds_as_many_distinct_objects_as_it_says_one_a_cell(split: str, fewest: int, most: int) -> None:
     scenes = draw_scenes(split, 11, range(200))
