@@ -26,6 +26,8 @@ from pairs.model import Ratio
 ENV_PREFIX = "JUDGEFREE_"
 DEMO = "demo"
 """The name of the embedded model and of the embedded encoder."""
+TABLES = ("train", "improve", "ablate")
+"""The tables of the TOML file, each with the settings of the command of that name."""
 
 
 def config_file() -> Path:
@@ -43,6 +45,7 @@ class Settings(BaseSettings):
     namespace: str = Field("judgefree", pattern=r"^[A-Za-z0-9_-]+$", description="Prefix of every key in Redis")
     database_url: str | None = Field(None, description="SQLAlchemy URL of the store; SQLite in data_dir if unset")
     blob_url: str | None = Field(None, description="fsspec URL of the image store; a folder in data_dir if unset")
+    snapshot_url: str | None = Field(None, description="fsspec URL of the snapshots; a folder in data_dir if unset")
 
     # The gateway
     host: str = Field("127.0.0.1", description="Address that the gateway listens on")
@@ -144,6 +147,12 @@ class Settings(BaseSettings):
         """The image store that is in force: `blob_url`, or the folder in `data_dir`."""
         return self.blob_url or f"file://{self.data_dir.resolve()}/images"
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def snapshots_url(self) -> str:
+        """Where snapshots rest: `snapshot_url`, or the folder in `data_dir`."""
+        return self.snapshot_url or f"file://{self.data_dir.resolve()}/snapshots"
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -153,7 +162,14 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
+        return init_settings, env_settings, TopOfFile(settings_cls, config_file())
+
+
+class TopOfFile(TomlConfigSettingsSource):
+    """The TOML file without the tables that belong to one command each."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__call__().items() if name not in TABLES}
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -177,7 +193,7 @@ def setting_origin(name: str) -> str:
     """Where the effective value of setting `name` comes from: the environment, the TOML file, or the default."""
     if name in EnvSettingsSource(Settings)():
         return f"{ENV_PREFIX}{name.upper()}"
-    if name in TomlConfigSettingsSource(Settings, config_file())():
+    if name in TopOfFile(Settings, config_file())():
         return str(config_file())
     return "default"
 
