@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     clip: str = Field(DEMO, description="The encoder: open_clip's MODEL/PRETRAINED, a folder, or `demo`")
     clip_device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device of the encoder")
     clip_dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field("auto", description="Its floating point type")
+    scorer: Literal["sentence", "phrase"] = Field(
+        "sentence", description="What is averaged: sentences' cosines, or with their noun phrases' (F-CLIPScore)"
+    )
     margin_threshold: float = Field(
         0.03, ge=0, le=2, description="Margin (cosine) past which a pair is kept or swapped"
     )

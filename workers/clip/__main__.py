@@ -11,8 +11,8 @@ from pairs.logs import configure_logs
 from pairs.settings import Settings, load_settings, local_model
 
 _FLAGS = (
-    "clip", "clip_device", "clip_dtype", "margin_threshold", "batch_size", "batch_age_s", "verifier_port", "host",
-    "data_dir", "redis_url", "namespace", "database_url", "blob_url", "max_attempts", "lease_s", "log_level",
+    "clip", "clip_device", "clip_dtype", "scorer", "margin_threshold", "batch_size", "batch_age_s", "verifier_port",
+    "host", "data_dir", "redis_url", "namespace", "database_url", "blob_url", "max_attempts", "lease_s", "log_level",
 )  # fmt: skip
 
 
