@@ -62,6 +62,14 @@ class PromptTooLong(InvalidField):
     type, title = "prompt-too-long", "The prompt does not fit the model's context"
 
 
+class UnknownAdapter(InvalidField):
+    type, title = "unknown-adapter", "No such adapter"
+
+
+class AdapterExists(JudgefreeError):
+    type, status, title = "adapter-exists", 409, "The adapter's name is taken by another one"
+
+
 class QueueFull(JudgefreeError):
     type, status, title = "queue-full", 429, "The queue is full"
 

@@ -1,4 +1,4 @@
-"""The store's one table, the same on SQLite and PostgreSQL: what is filtered on or grouped by has a column."""
+"""The tables, the same on SQLite and PostgreSQL: what is filtered on or grouped by has a column."""
 
 from sqlalchemy import JSON, Column, DateTime, Float, Index, Integer, MetaData, String, Table, Text
 
@@ -29,4 +29,28 @@ pairs = Table(
     Index("pairs_by_verdict", "verdict", "id"),
     Index("pairs_by_policy", "policy_model", "policy_adapter", "id"),
     Index("pairs_by_time", "created_at"),
+)
+
+adapters = Table(
+    "adapters",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("parent", String(128)),
+    Column("snapshot_sha256", String(64), nullable=False),
+    Column("run", String(128)),
+    Column("round", Integer),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("adapter", String(128)),  # none: the model as it is
+    Column("promoted_at", DateTime(timezone=True), nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("promotions_by_model", "model", "id"),
 )

@@ -3,17 +3,13 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, Select, event, func, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from pairs.errors import NotReviewable, StoreUnavailable, UnknownPair
+from pairs.database import Guard, insert_into, open_engine
+from pairs.errors import NotReviewable, UnknownPair
 from pairs.model import Decision, Pair, PairId, Verdict
 from pairs.schema import pairs
 
@@ -62,33 +58,23 @@ class Store:
 
     @classmethod
     async def open(cls, url: str) -> Self:
-        """Connect to the database behind SQLAlchemy URL `url` and make its table if it is not there yet."""
-        parsed = make_url(url)
-        is_sqlite = parsed.get_backend_name() == "sqlite"
-        if is_sqlite and parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_async_engine(parsed, pool_pre_ping=not is_sqlite)
-        if is_sqlite:
-            event.listen(engine.sync_engine, "connect", _configure_sqlite)
-        store = cls(engine)
-        async with _Guard(), engine.begin() as connection:
-            await connection.run_sync(_create_tables)
-        return store
+        """Connect to the database behind SQLAlchemy URL `url` and make the tables that are not there yet."""
+        return cls(await open_engine(url))
 
     async def close(self) -> None:
         await self._engine.dispose()
 
     async def ping(self) -> None:
-        async with _Guard(), self._engine.connect() as connection:
+        async with Guard(), self._engine.connect() as connection:
             await connection.execute(select(1))
 
     async def insert(self, finished: Sequence[Pair]) -> int:
         """Insert the pairs that are not there yet, in one transaction; returns how many were new."""
         if not finished:
             return 0
-        dialect: Any = postgresql if self._engine.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(pairs).on_conflict_do_nothing(index_elements=["id"]).returning(pairs.c.id)
-        async with _Guard(), self._engine.begin() as connection:
+        insert = insert_into(self._engine, pairs)
+        statement = insert.on_conflict_do_nothing(index_elements=["id"]).returning(pairs.c.id)
+        async with Guard(), self._engine.begin() as connection:
             inserted = await connection.execute(statement, [_row(pair) for pair in finished])
             return len(inserted.all())
 
@@ -96,7 +82,7 @@ class Store:
         return (await self.get_many([pair_id])).get(pair_id)
 
     async def get_many(self, pair_ids: Sequence[PairId]) -> dict[PairId, Pair]:
-        async with _Guard(), self._engine.connect() as connection:
+        async with Guard(), self._engine.connect() as connection:
             rows = await connection.execute(select(pairs.c.pair).where(pairs.c.id.in_(pair_ids)))
             found = [Pair.model_validate(row.pair) for row in rows]
         return {pair.id: pair for pair in found}
@@ -130,51 +116,20 @@ class Store:
             raise NotReviewable(f"Pair {pair_id} is {pair.status}.")
         reviewed = pair.reviewed(verdict)
         statement = update(pairs).where(pairs.c.id == pair_id).values(**_row(reviewed))
-        async with _Guard(), self._engine.begin() as connection:
+        async with Guard(), self._engine.begin() as connection:
             await connection.execute(statement)
         return reviewed
 
     async def counts(self) -> dict[Decision, int]:
         """How many pairs there are of each decision."""
         query = select(pairs.c.decision, func.count()).group_by(pairs.c.decision)
-        async with _Guard(), self._engine.connect() as connection:
+        async with Guard(), self._engine.connect() as connection:
             found = {Decision(decision): count for decision, count in await connection.execute(query)}
         return {decision: found.get(decision, 0) for decision in Decision}
 
     async def _read(self, query: Select[Any]) -> list[Pair]:
-        async with _Guard(), self._engine.connect() as connection:
+        async with Guard(), self._engine.connect() as connection:
             return [Pair.model_validate(row.pair) for row in await connection.execute(query)]
-
-
-_REFUSED = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
-"""Errors of what was asked, not of the database's state: asking again shortly does not help."""
-
-
-class _Guard:
-    """Turns a database that is away or full into StoreUnavailable; what it refuses for what was asked, goes on."""
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DBAPIError | OSError) and not isinstance(error, _REFUSED):
-            raise StoreUnavailable("The store cannot be read or written just now; try again shortly.") from error
-
-
-def _create_tables(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":  # IF NOT EXISTS is not safe there against another session's
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('judgefree.schema'))"))
-    connection.execute(CreateTable(pairs, if_not_exists=True))
-    for index in sorted(pairs.indexes, key=lambda index: str(index.name)):
-        connection.execute(CreateIndex(index, if_not_exists=True))
-
-
-def _configure_sqlite(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    # WAL lets readers and one writer go on together; FULL syncs each commit, so an acknowledged pair survives a crash.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
 
 
 def _row(pair: Pair) -> dict[str, Any]:
