@@ -176,7 +176,7 @@ def verifying(encoder: Encoder) -> Verifying:
 
     @asynccontextmanager
     async def work(world: World, encoder: Encoder = encoder) -> AsyncIterator[Metrics]:
-        scorer = Scorer(encoder, Images(world.blobs, encoder))
+        scorer = Scorer(encoder, Images(world.blobs, encoder), world.settings.scorer)
         by = Provenance(model.Verifier(model="tiny-clip", scorer=scorer.name), encoder.versions)
         stopping, metrics = asyncio.Event(), Metrics()
         verifier = Verifier(world.queue, world.store, scorer, world.settings, by, metrics, stopping)

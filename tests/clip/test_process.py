@@ -84,6 +84,13 @@ async def test_health_and_metrics_are_served(world: World, start_verifier: Start
     assert verifier.end(signal.SIGINT) == 0
 
 
+async def test_a_pair_names_the_scorer_that_the_setting_asks_for(world: World, start_verifier: StartVerifier) -> None:
+    start_verifier(scorer="phrase")
+    await world.enqueue_some(1)
+    await world.settled()
+    assert [pair.verifier and pair.verifier.scorer for pair in await world.stored()] == ["phrase"]
+
+
 async def test_a_verifier_without_redis_lives_and_is_not_ready(world: World, start_verifier: StartVerifier) -> None:
     verifier = start_verifier(redis_url="redis://127.0.0.1:1/0")
     await eventually(lambda: _says(verifier, "queue_away"))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from demo.captions import sentence_of
-from demo.scenes import OBJECT_NAMES, Scene, draw_scenes, pixels_of
+from demo.scenes import Scene, draw_scenes, pixels_of
 from pairs.model import Candidate, Decision, RawAnswer
 from tests.clip.conftest import World
 from tests.examples import a_candidate
@@ -32,7 +32,7 @@ def a_png(scene: Scene) -> bytes:
 
 def true_and_false(scene: Scene) -> Candidate:
     """A caption of the scene, and the same one with its first object exchanged for one that is not there."""
-    absent = next(name for name in OBJECT_NAMES if name not in scene.names)
+    absent = next(name for name in scene.world.object_names if name not in scene.names)
     told = [sentence_of(thing.name, thing.place) for thing in scene.objects]
     lie = [sentence_of(absent, scene.objects[0].place), *told[1:]]
     normal, injected = (RawAnswer(text=" ".join(part), finish_reason="stop") for part in (told, lie))

@@ -18,7 +18,7 @@ from tests.clip.conftest import FIRST_LETTER, Verifying, World, a_world, an_imag
 from tests.conftest import MakeSettings, free_port
 from workers.clip.encoder import Encoder
 from workers.clip.images import Images
-from workers.clip.scorer import Scorer
+from workers.clip.scorer import Scorer, ScorerName
 
 
 async def test_every_candidate_becomes_one_pair(world: World, verifying: Verifying) -> None:
@@ -156,12 +156,15 @@ async def test_a_word_that_the_encoder_has_no_row_for_fails_its_pair_alone(
     assert letter.reason == "The verifier failed on it: IndexError"
 
 
-async def test_a_batch_of_one_gives_the_same_scores_as_a_batch_of_many(world: World, encoder: Encoder) -> None:
-    scorer = Scorer(encoder, Images(world.blobs, encoder))
+@pytest.mark.parametrize("name", ["sentence", "phrase"])
+async def test_a_batch_of_one_gives_the_same_scores_as_a_batch_of_many(
+    world: World, encoder: Encoder, name: ScorerName
+) -> None:
+    scorer = Scorer(encoder, Images(world.blobs, encoder), name)
     candidates = [await world.candidate(seed) for seed in range(9)]
     loaded = {one.job.image.sha256: await scorer.load(one.job.image.sha256) for one in candidates}
     together = scorer.score(candidates, loaded)
-    alone = [Scorer(encoder, Images(world.blobs, encoder)).score([one], loaded)[0] for one in candidates]
+    alone = [Scorer(encoder, Images(world.blobs, encoder), name).score([one], loaded)[0] for one in candidates]
     for many, single in zip(together, alone, strict=True):
         assert many.normal.score == pytest.approx(single.normal.score, abs=1e-5)
         assert many.injected.score == pytest.approx(single.injected.score, abs=1e-5)

@@ -1,26 +1,31 @@
-"""Scores the answers of a batch, sentence by sentence, in one text pass over its distinct sentences."""
+"""Scores the answers of a batch, sentence by sentence, in one text pass over its distinct sentences and phrases."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
 
-from pairs.model import Answers, Candidate, RawAnswer
+from pairs.model import Answers, Candidate
 from workers.clip.encoder import Encoder
 from workers.clip.images import ImageEmbedding, Images
-from workers.clip.scoring import cosines, scored
+from workers.clip.scoring import cosines, scored, sentence_score
 from workers.clip.sentences import pieces, split
 
 Loaded = Tensor | ImageEmbedding
 """An image ready to be scored against: its pixels, or its embedding where that is known."""
 
+ScorerName = Literal["sentence", "phrase"]
+
 
 class Scorer:
-    """Mean sentence cosine (METHOD, section 2). `load` may overlap `score`; one `score` at a time."""
+    """The mean of an answer's sentence scores (METHOD, section 2): `sentence` takes a sentence's own cosine, `phrase`
+    its F-CLIPScore. `load` may overlap `score`; one `score` at a time.
+    """
 
-    name = "sentence"
-
-    def __init__(self, encoder: Encoder, images: Images) -> None:
+    def __init__(self, encoder: Encoder, images: Images, name: ScorerName = "sentence") -> None:
+        self.name = name
+        self._phrases_of = _phrases_of(name)
         self._encoder = encoder
         self._images = images
 
@@ -38,7 +43,9 @@ class Scorer:
         embedded = self._images.embed({sha256: image for sha256, image in loaded.items() if sha256 in wanted})
         answers = [(candidate, raw) for candidate in candidates for raw in (candidate.normal, candidate.injected)]
         parts = _parts(self._encoder, dict.fromkeys(raw.text for _, raw in answers))
-        values = iter(_values(self._encoder, answers, parts, embedded))
+        together = {part: (part, *self._phrases_of(part)) for found in parts.values() for part in found}
+        asked = [(embedded[one.job.image.sha256], together[part]) for one, raw in answers for part in parts[raw.text]]
+        values = iter(_sentence_scores(self._encoder, asked))
         done = [scored(raw, parts[raw.text], [next(values) for _ in parts[raw.text]]) for _, raw in answers]
         self._images.remember(embedded)
         return [Answers(normal=one, injected=other) for one, other in zip(done[::2], done[1::2], strict=True)]
@@ -55,19 +62,23 @@ def _parts(encoder: Encoder, texts: Iterable[str]) -> dict[str, list[str]]:
     return {text: [part for one in found for part in cut[one]] for text, found in sentences.items()}
 
 
-def _values(
-    encoder: Encoder,
-    answers: Sequence[tuple[Candidate, RawAnswer]],
-    parts: Mapping[str, list[str]],
-    images: Mapping[str, ImageEmbedding],
-) -> list[float]:
-    """The cosine of every part with its image, in the order of `answers` and of their parts."""
-    order = {part: row for row, part in enumerate(dict.fromkeys(part for found in parts.values() for part in found))}
-    rows = [order[part] for _, raw in answers for part in parts[raw.text]]
-    if not rows:
+def _sentence_scores(encoder: Encoder, asked: Sequence[tuple[ImageEmbedding, tuple[str, ...]]]) -> list[float]:
+    """The score of each sentence, which comes with its phrases, beside its image."""
+    if not asked:
         return []
-    beside = [images[candidate.job.image.sha256] for candidate, raw in answers for _ in parts[raw.text]]
-    values = cosines(np.stack(beside), encoder.embed_sentences(list(order))[rows])
+    texts = [text for _, together in asked for text in together]
+    beside = [image for image, together in asked for _ in together]
+    order = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    values = cosines(np.stack(beside), encoder.embed_sentences(list(order))[[order[text] for text in texts]])
     if not np.isfinite(values).all():
         raise ArithmeticError("the encoder gave an embedding that is not finite")
-    return values
+    left = iter(values)
+    return [sentence_score([next(left) for _ in together]) for _, together in asked]
+
+
+def _phrases_of(name: ScorerName) -> Callable[[str], tuple[str, ...]]:
+    if name == "sentence":
+        return lambda sentence: ()
+    from workers.clip.phrases import noun_phrases  # here: TextBlob imports nltk and SciPy, 1.5 s that few need
+
+    return noun_phrases
