@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 
 from pairs.blobs import Blobs
 from pairs.errors import JudgefreeError
-from pairs.model import Pair
+from pairs.model import Pair, Policy, Verdict
 from pairs.store import PairFilter, Store
 
 _BATCH = 256
 _LABELS = ("id", "prompt", "chosen", "rejected", "decision", "verdict", "margin", "policy.model", "policy.adapter")
-_COLUMNS = (*_LABELS, "created_at", "image.sha256")
+_COLUMNS = (*_LABELS, "created_at", "image.sha256", "hallucination.method")
 
 
 class UnreadableSource(JudgefreeError):
@@ -27,7 +27,12 @@ class UnreadableSource(JudgefreeError):
 
 @dataclass(frozen=True)
 class Row:
-    """What training sees of a pair; `image` holds the bytes of the image file where they were asked for."""
+    """What training needs to know of a pair that has a chosen and a rejected answer.
+
+    `margin` is score(chosen) - score(rejected), so it is negative where a person overruled the verifier. `policy` is
+    MODEL or MODEL@ADAPTER, `method` how the hallucination was injected. `image` holds the bytes of the image file
+    where they were asked for.
+    """
 
     id: str
     image_sha256: str
@@ -35,6 +40,9 @@ class Row:
     chosen: str
     rejected: str
     margin: float | None
+    verdict: str
+    method: str
+    policy: str
     image: bytes | None = None
 
 
@@ -44,6 +52,11 @@ class Source(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def carries_images(self) -> bool:
+        """Whether the images are in the source itself rather than in the image store."""
+        ...
+
     def rows(self, wanted: PairFilter, *, with_images: bool) -> Iterator[Row]:
         """The rows of the wanted pairs; memory does not grow with their number. Call it outside an event loop."""
 
@@ -52,6 +65,7 @@ class StoreSource:
     """The pairs in the store behind `store_url`, their images in the image store behind `images_url`."""
 
     name = "store"
+    carries_images = False
 
     def __init__(self, store_url: str, images_url: str) -> None:
         self._store_url = store_url
@@ -72,6 +86,8 @@ class StoreSource:
 
 class ParquetSource:
     """The pairs in a Parquet file that was exported by the gateway. Raises UnreadableSource when it is none."""
+
+    carries_images = True
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -96,14 +112,35 @@ async def _next(batches: Any) -> list[Pair] | None:
 
 
 async def _with_images(found: Iterable[Pair], blobs: Blobs | None) -> list[Row]:
-    rows = [
-        Row(pair.id, pair.image.sha256, pair.prompt, pair.chosen or "", pair.rejected or "", pair.margin)
-        for pair in found
-    ]
+    rows = [_row_of(pair) for pair in found]
     if blobs is None:
         return rows
     contents = await asyncio.gather(*(blobs.get(row.image_sha256) for row in rows))
-    return [Row(**(vars(row) | {"image": content})) for row, content in zip(rows, contents, strict=True)]
+    return [replace(row, image=content) for row, content in zip(rows, contents, strict=True)]
+
+
+def _row_of(pair: Pair) -> Row:
+    policy = pair.policy or Policy(model="")
+    return Row(
+        id=pair.id,
+        image_sha256=pair.image.sha256,
+        prompt=pair.prompt,
+        chosen=pair.chosen or "",
+        rejected=pair.rejected or "",
+        margin=_towards_chosen(pair.margin, str(pair.verdict)),
+        verdict=str(pair.verdict),
+        method=pair.hallucination.method,
+        policy=_policy(policy.model, policy.adapter),
+    )
+
+
+def _towards_chosen(margin: float | None, verdict: str) -> float | None:
+    """The margin of the normal answer over the injected one, turned to that of the chosen one over the rejected."""
+    return -margin if margin is not None and verdict == Verdict.SWAP else margin
+
+
+def _policy(model: str, adapter: str | None) -> str:
+    return f"{model}@{adapter}" if adapter else model
 
 
 def _row(cells: dict[str, Any]) -> Row:
@@ -112,13 +149,16 @@ def _row(cells: dict[str, Any]) -> Row:
         raise UnreadableSource(f"The image of pair {cells['id']} is not the one that its SHA-256 names.")
     [prompt], [chosen], [rejected] = cells["prompt"], cells["chosen"], cells["rejected"]
     return Row(
-        cells["id"],
-        cells["image.sha256"],
-        prompt["content"],
-        chosen["content"],
-        rejected["content"],
-        cells["margin"],
-        image,
+        id=cells["id"],
+        image_sha256=cells["image.sha256"],
+        prompt=prompt["content"],
+        chosen=chosen["content"],
+        rejected=rejected["content"],
+        margin=_towards_chosen(cells["margin"], cells["verdict"]),
+        verdict=cells["verdict"],
+        method=cells["hallucination.method"],
+        policy=_policy(cells["policy.model"], cells["policy.adapter"]),
+        image=image,
     )
 
 

@@ -1,7 +1,6 @@
-"""Snapshots: the same pairs give the same hash wherever they rest, and a data set is of those pairs or of none."""
+"""Snapshots: the same pairs make the same snapshot wherever they rest, and what was written down never changes."""
 
 import asyncio
-import io
 import json
 import subprocess
 import sys
@@ -13,22 +12,19 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from pairs.blobs import Blobs
 from pairs.clock import now
-from pairs.errors import JudgefreeError
-from pairs.model import Decision, ImageRef, Pair, Policy, Verdict
-from pairs.settings import Settings, local_model
-from pairs.store import PairFilter, Store
-from service.export import SCHEMA, row
-from tests.examples import a_pair
-from trainer.rows import ParquetSource, Row, StoreSource, UnreadableSource
-from trainer.snapshot import Digest, SnapshotChanged, dataset, pin
+from pairs.model import Decision, Policy, Verdict
+from pairs.settings import Settings
+from pairs.store import PairFilter
+from tests.trainer.conftest import Filled, a_png, review, write_parquet
+from trainer.rows import ParquetSource, StoreSource, UnreadableSource
+from trainer.selection import TRAINABLE, Selection
+from trainer.snapshot import SCHEMA, DamagedSnapshot, Digest, EmptySelection, Snapshots, UnknownSnapshot
 
 ROOT = Path(__file__).parents[2]
 QUERIES = [
-    None,
+    PairFilter(verdicts=TRAINABLE),
     PairFilter(),
     PairFilter(decision=Decision.SWAPPED),
     PairFilter(verdicts=(Verdict.SWAP,)),
@@ -39,111 +35,92 @@ QUERIES = [
 ]
 
 
-def a_png(shade: int) -> bytes:
-    written = io.BytesIO()
-    Image.new("RGB", (48, 48), (shade, 2 * shade, 255 - shade)).save(written, "PNG")
-    return written.getvalue()
-
-
-async def _fill(settings: Settings) -> list[tuple[Pair, bytes]]:
-    store, blobs = await Store.open(settings.store_url), Blobs(settings.images_url)
-    filled = []
-    for index in range(20):
-        png = a_png(index)
-        image = ImageRef(sha256=await blobs.put(png), width=48, height=48, media_type="image/png")
-        changes = {
-            "image": image,
-            "margin": 0.3 + index / 100,
-            "policy": Policy(model="tiny", adapter="round-1" if index % 3 == 0 else None),
-            "created_at": now() - timedelta(hours=index % 2),
-        }
-        filled.append((a_pair(list(Decision)[index % 3], **changes), png))
-    await store.insert([pair for pair, _ in filled])
-    reviewed = {index: await store.review(filled[index][0].id, Verdict.SWAP) for index in (0, 2)}
-    await store.close()
-    return [(reviewed.get(index, pair), png) for index, (pair, png) in enumerate(filled)]
-
-
-def write_parquet(path: Path, filled: list[tuple[Pair, bytes]]) -> Path:
-    """The file that the gateway's export of these pairs is."""
-    pq.write_table(pa.Table.from_pylist([row(pair, png) for pair, png in filled], SCHEMA), path)
-    return path
-
-
-@pytest.fixture
-def filled(settings: Settings) -> list[tuple[Pair, bytes]]:
-    return asyncio.run(_fill(settings))
-
-
-@pytest.fixture
-def source(settings: Settings, filled: list[tuple[Pair, bytes]]) -> StoreSource:
-    return StoreSource(settings.store_url, settings.images_url)
-
-
 @pytest.mark.parametrize("query", QUERIES, ids=str)
-def test_an_export_and_the_store_it_came_from_give_the_same_snapshot(
-    source: StoreSource, filled: list[tuple[Pair, bytes]], tmp_path: Path, query: PairFilter | None
+def test_an_export_and_the_store_it_came_from_make_the_same_snapshot(
+    source: StoreSource, snapshots: Snapshots, settings: Settings, filled: Filled, tmp_path: Path, query: PairFilter
 ) -> None:
     exported = ParquetSource(write_parquet(tmp_path / "pairs.parquet", filled[::-1]))
-    here, there = pin(source, query), pin(exported, query)
+    elsewhere = Snapshots(f"file://{tmp_path}/elsewhere", f"file://{tmp_path}/images")
+    here, there = snapshots.take(source, Selection(query)), elsewhere.take(exported, Selection(query))
     assert (here.count, here.sha256) == (there.count, there.sha256)
     assert 0 < here.count <= 15  # of 20, 6 are discarded, one of these is swapped by a review
 
 
-def test_a_review_makes_another_snapshot(
-    source: StoreSource, settings: Settings, filled: list[tuple[Pair, bytes]]
+def test_taking_the_same_pairs_again_makes_no_second_snapshot(source: StoreSource, snapshots: Snapshots) -> None:
+    first = snapshots.take(source)
+    assert snapshots.take(source) == first
+    assert snapshots.all() == [first]
+
+
+def test_a_review_makes_another_snapshot_and_leaves_the_first_as_it_was(
+    source: StoreSource, snapshots: Snapshots, settings: Settings, filled: Filled, tmp_path: Path
 ) -> None:
-    before = pin(source)
-    asyncio.run(_review(settings, filled[3][0], Verdict.SWAP))
-    after = pin(source)
+    before = snapshots.take(source)
+    rows = snapshots.file(before, tmp_path).read_bytes()
+    asyncio.run(review(settings, filled[3][0], Verdict.SWAP))
+    after = snapshots.take(source)
     assert after.count == before.count
     assert after.sha256 != before.sha256
+    assert snapshots.all() == [before, after]
+    assert snapshots.file(before, tmp_path).read_bytes() == rows
 
 
-def test_a_data_set_is_what_was_pinned(source: StoreSource, filled: list[tuple[Pair, bytes]], tmp_path: Path) -> None:
-    snapshot = pin(source)
-    made = dataset(snapshot, source, str(tmp_path / "cache"))
-    expected = {pair.id: (pair, png) for pair, png in filled if pair.chosen is not None}
-    assert len(made) == snapshot.count == len(expected)
-    for found in made:
-        pair, png = expected[found["id"]]
-        assert found["prompt"] == [{"role": "user", "content": pair.prompt}]
-        assert found["chosen"] == [{"role": "assistant", "content": pair.chosen}]
-        assert found["rejected"] == [{"role": "assistant", "content": pair.rejected}]
-        assert found["margin"] == pair.margin
-        assert found["images"][0].tobytes() == Image.open(io.BytesIO(png)).tobytes()
+def test_the_manifest_says_what_was_taken(source: StoreSource, snapshots: Snapshots, filled: Filled) -> None:
+    taken = snapshots.take(source, Selection(held_out=0.3))
+    usable = [pair for pair, _ in filled if pair.chosen is not None]
+    assert taken.count == len(usable) == sum(taken.verdicts.values()) == sum(taken.methods.values())
+    assert taken.verdicts["swap"] == sum(pair.verdict is Verdict.SWAP for pair in usable)
+    adapted = sum(pair.policy == Policy(model="tiny", adapter="round-1") for pair in usable)
+    assert taken.policies == {"tiny": taken.count - adapted, "tiny@round-1": adapted}
+    assert 0 < taken.held_out < taken.count
+    assert taken.selection["held_out"] == 0.3
 
 
-def test_pairs_that_changed_since_make_no_data_set(
-    source: StoreSource, settings: Settings, filled: list[tuple[Pair, bytes]], tmp_path: Path
+def test_the_margin_is_that_of_the_chosen_answer(
+    source: StoreSource, snapshots: Snapshots, filled: Filled, tmp_path: Path
 ) -> None:
-    snapshot = pin(source)
-    asyncio.run(_review(settings, filled[3][0], Verdict.DISCARD))
-    with pytest.raises(SnapshotChanged, match="pin a new one"):
-        dataset(snapshot, source, str(tmp_path / "cache"))
+    rows = pq.read_table(snapshots.file(snapshots.take(source), tmp_path)).to_pylist()
+    margins = {row["id"]: row["margin"] for row in rows}
+    overruled = filled[0][0]  # kept by the verifier, swapped by a person
+    for pair, _ in filled:
+        if pair.chosen is not None and pair.margin is not None:
+            sign = -1 if pair.id in (overruled.id, filled[2][0].id) else 1
+            assert margins[pair.id] == sign * abs(pair.margin)
 
 
-def test_trl_takes_the_rows_as_they_are(source: StoreSource, tmp_path: Path) -> None:
-    from pairs.torchvision_cpu import declare_missing_ops
+def test_nothing_to_take_is_said(source: StoreSource, snapshots: Snapshots) -> None:
+    with pytest.raises(EmptySelection, match="widen"):
+        snapshots.take(source, Selection(PairFilter(policy="another")))
+    assert snapshots.all() == []
 
-    declare_missing_ops()
-    from transformers import AutoProcessor
-    from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
-    made = dataset(pin(source), source, str(tmp_path / "cache"))
-    processor = AutoProcessor.from_pretrained(local_model("demo", "mllm"))
-    batch = DataCollatorForVisionPreference(processor)([made[index] for index in range(4)])
-    assert batch["input_ids"].shape[0] == 8  # four chosen, four rejected
-    assert batch["pixel_values"].shape[0] == 8
-    answers = [
-        processor.tokenizer.decode(ids[mask.bool()], skip_special_tokens=True)
-        for ids, mask in zip(batch["input_ids"], batch["completion_mask"], strict=True)
-    ]
-    wanted = [made[index][name][0]["content"] for name in ("chosen", "rejected") for index in range(4)]
-    plain = [
-        processor.tokenizer.decode(processor.tokenizer(text).input_ids, skip_special_tokens=True) for text in wanted
-    ]
-    assert [text.strip() for text in answers] == [text.strip() for text in plain]
+def test_a_snapshot_that_was_changed_is_not_trained_on(
+    source: StoreSource, snapshots: Snapshots, tmp_path: Path
+) -> None:
+    taken = snapshots.take(source)
+    file = snapshots.file(taken, tmp_path)
+    rows = pq.read_table(file).to_pylist()
+    rows[0]["chosen"] = "Another."
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file)
+    with pytest.raises(DamagedSnapshot, match="not those it names"):
+        snapshots.file(taken, tmp_path)
+    file.write_bytes(b"no Parquet")
+    with pytest.raises(DamagedSnapshot, match="cannot be read"):
+        snapshots.file(taken, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "0123456789ab"])
+def test_a_snapshot_that_is_not_there_is_said(source: StoreSource, snapshots: Snapshots, name: str) -> None:
+    snapshots.take(source)
+    with pytest.raises(UnknownSnapshot, match="judgefree snapshots"):
+        snapshots.find(name)
+
+
+def test_snapshots_may_rest_in_another_file_system(source: StoreSource, settings: Settings, tmp_path: Path) -> None:
+    remote = Snapshots("memory://snapshots", settings.images_url)
+    taken = remote.take(source)
+    assert remote.find(taken.name[:6]) == taken
+    assert pq.read_table(remote.file(taken, tmp_path / "cache")).num_rows == taken.count
 
 
 def test_a_file_that_is_no_export_is_said_in_one_sentence(tmp_path: Path) -> None:
@@ -156,57 +133,50 @@ def test_a_file_that_is_no_export_is_said_in_one_sentence(tmp_path: Path) -> Non
             ParquetSource(path)
 
 
-def test_an_image_that_is_not_the_one_named_is_refused(filled: list[tuple[Pair, bytes]], tmp_path: Path) -> None:
+def test_an_image_that_is_not_the_one_named_is_refused(filled: Filled, snapshots: Snapshots, tmp_path: Path) -> None:
     swapped = [(pair, a_png(200)) for pair, _ in filled]
     exported = ParquetSource(write_parquet(tmp_path / "pairs.parquet", swapped))
-    with pytest.raises(JudgefreeError, match="SHA-256"):
-        dataset(pin(exported), exported, str(tmp_path / "cache"))
+    with pytest.raises(UnreadableSource, match="SHA-256"):
+        snapshots.take(exported)
 
 
-@pytest.fixture
-def flags(settings: Settings, filled: list[tuple[Pair, bytes]]) -> list[str]:
-    return ["--data-dir", str(settings.data_dir)]
-
-
-def test_the_command_prints_the_snapshot(source: StoreSource, flags: list[str]) -> None:
-    printed = subprocess.run(
-        [sys.executable, "-m", "trainer", "snapshot", *flags, "--verdict", "swap", "--min-margin", "0.3"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    expected = pin(source, PairFilter(verdicts=(Verdict.SWAP,), min_margin=0.3))
-    found = json.loads(printed.stdout)
+def test_the_commands_print_the_snapshot_and_list_it(
+    source: StoreSource, snapshots: Snapshots, settings: Settings
+) -> None:
+    where = ["--data-dir", str(settings.data_dir)]
+    found = json.loads(_trainer("snapshot", *where, "--decision", "swapped", "--min-margin", "0.3").stdout)
+    expected = snapshots.take(source, Selection(PairFilter(Decision.SWAPPED, TRAINABLE, 0.3)))
     assert (found["count"], found["sha256"]) == (expected.count, expected.sha256)
-    assert found["query"]["verdicts"] == ["swap"]
+    assert expected.name in _trainer("snapshots", *where).stdout
+    nothing = _trainer("snapshot", *where, "--policy", "another")
+    assert nothing.returncode == 2
+    assert nothing.stderr.count("\n") == 1
 
 
-ROWS = st.builds(Row, st.text(), st.text(), st.text(), st.text(), st.text(), st.none() | st.floats(-2, 2))
+def _trainer(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "trainer", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@given(st.lists(ROWS, max_size=6), st.randoms())
-def test_the_hash_does_not_depend_on_the_order(found: list[Row], random: "st.random_module") -> None:  # type: ignore[valid-type]
-    shuffled = list(found)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert digest(found) == digest(shuffled)
+ROWS = st.fixed_dictionaries(
+    {name: st.none() | st.floats(-2, 2) if name == "margin" else st.text() for name in SCHEMA.names}
+)
+
+
+@given(st.lists(ROWS, max_size=6), st.data())
+def test_the_hash_does_not_depend_on_the_order(found: list[dict[str, object]], data: st.DataObject) -> None:
+    assert digest(found) == digest(data.draw(st.permutations(found)))
 
 
 @given(st.lists(ROWS, min_size=1, max_size=6), ROWS)
-def test_another_row_is_another_hash(found: list[Row], other: Row) -> None:
+def test_another_row_is_another_hash(found: list[dict[str, object]], other: dict[str, object]) -> None:
     assert digest(found) != digest([*found, other])
     if other != found[0]:
         assert digest(found) != digest([other, *found[1:]])
 
 
-def digest(found: list[Row]) -> str:
+def digest(found: list[dict[str, object]]) -> str:
     made = Digest()
     for one in found:
         made.add(one)
     return made.sha256
-
-
-async def _review(settings: Settings, pair: Pair, verdict: Verdict) -> None:
-    store = await Store.open(settings.store_url)
-    await store.review(pair.id, verdict)
-    await store.close()

@@ -1,0 +1,43 @@
+"""Which modules of a vision-language model are adapted: the language model's linear layers, and nothing that sees."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from pairs.errors import JudgefreeError
+
+
+class NoTargets(JudgefreeError):
+    type, title = "no-lora-targets", "There is nothing to adapt"
+
+
+def target_pattern(model: nn.Module, wanted: Sequence[str] = ()) -> str:
+    """A regular expression, as PEFT's `target_modules` takes it, for the modules of `model` that are adapted.
+
+    These are the linear layers of the decoder (`model.get_decoder()`), so the vision tower, the projector and the
+    output head stay as they are; with `wanted`, those of them whose last name is among these (`q_proj`, ...). Raises
+    NoTargets.
+    """
+    inside = _decoder_name(model)
+    names = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name.startswith(f"{inside}.")
+    }
+    absent = sorted(set(wanted) - names)
+    if absent or not names:
+        there = f"it has {', '.join(sorted(names))}" if names else "it has no linear layer"
+        wrong = ", ".join(absent) or "linear layer"
+        raise NoTargets(f"lora-targets: the language model of {type(model).__name__} has no {wrong}: {there}.")
+    ends = "|".join(re.escape(name) for name in sorted(wanted or names))
+    return rf"(?:.*\.)?{re.escape(inside)}\.(?:.*\.)?(?:{ends})"
+
+
+def _decoder_name(model: Any) -> str:
+    decoder: nn.Module | None = model.get_decoder() if hasattr(model, "get_decoder") else None
+    found = [name for name, module in model.named_modules() if module is decoder and name]
+    if decoder is None or not found:
+        raise NoTargets(f"{type(model).__name__} has no language model of its own; give a vision-language model.")
+    return str(found[0])
