@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.metrics import caption_figures, object_score
+from pairs.metrics import is_better
 
 DECISIONS = ("kept", "swapped", "discarded")
 
@@ -118,8 +119,7 @@ def score_pairs(pairs: list[ScoredPair], scenes: Mapping[str, frozenset[str]]) -
 
 
 def _is_better(text: str, other: str, present: frozenset[str]) -> bool | None:
-    ours, theirs = object_score(text, present), object_score(other, present)
-    return None if ours == theirs else ours > theirs
+    return is_better(object_score(text, present), object_score(other, present))
 
 
 def _decided(verdicts: list[bool | None]) -> int:

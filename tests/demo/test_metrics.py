@@ -2,7 +2,8 @@
 
 import pytest
 
-from demo.metrics import caption_figures, f1, object_score, precision, recall, set_f1
+from demo.metrics import caption_figures, object_score, set_f1
+from pairs.metrics import f1, precision, recall
 
 TWO = frozenset({"red ring", "blue disc"})
 
