@@ -26,6 +26,8 @@ from pairs.model import Ratio
 ENV_PREFIX = "JUDGEFREE_"
 DEMO = "demo"
 """The name of the embedded model and of the embedded encoder."""
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes for --max-lora-rank; an adapter's own rank may be any up to it."""
 TABLES = ("train", "improve", "ablate")
 """The tables of the TOML file, each with the settings of the command of that name."""
 
@@ -60,7 +62,9 @@ class Settings(BaseSettings):
 
     # Paired generation
     model: str = Field(DEMO, description="The policy: a Hugging Face name, a folder, or `demo`")
-    adapter: str | None = Field(None, description="Name of the LoRA adapter to ask vLLM for")
+    adapter: str | None = Field(
+        None, description="LoRA adapter where a request names none, or `base`; the promoted one if unset"
+    )
     mllm_url: str = Field("http://127.0.0.1:8000", description="Base URL of one vLLM replica")
     prompt: str = Field("Describe the image.", min_length=1, description="Prompt where a request names none")
     max_tokens: int = Field(128, ge=1, le=32_768, description="Answer length where a request names none, in tokens")
@@ -75,6 +79,8 @@ class Settings(BaseSettings):
     max_model_len: int | None = Field(None, ge=16, description="vLLM's --max-model-len; the model's own if unset")
     max_num_seqs: int = Field(192, ge=2, description="vLLM's --max-num-seqs: three to a pair in generation")
     twin_wait_s: float = Field(30, gt=0, description="Longest wait of a twin for its other half in vLLM, in seconds")
+    max_lora_rank: int = Field(0, description="vLLM's --max-lora-rank, for adapters at run time; 0: no adapters")
+    max_loras: int = Field(2, ge=1, description="Most adapters in one batch of vLLM")
     mllm_args: Annotated[tuple[str, ...], NoDecode] = Field((), description="More arguments for vLLM, as they are")
 
     # Verification
@@ -103,6 +109,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value
+
+    @field_validator("max_lora_rank")
+    @classmethod
+    def _is_a_rank_of_vllm(cls, rank: int) -> int:
+        if rank not in (0, *LORA_RANKS):
+            raise ValueError(f"must be 0 (no adapters) or one of vLLM's {', '.join(map(str, LORA_RANKS))}")
+        return rank
 
     @field_validator("redis_url")
     @classmethod

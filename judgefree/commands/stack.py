@@ -38,7 +38,8 @@ def program(words: tuple[str, ...]) -> Callable[[typer.Context], None]:
 
 def up(
     model: Annotated[str | None, typer.Option(help="The policy: a Hugging Face name, a folder, or `demo`.")] = None,
-    adapter: Annotated[str | None, typer.Option(help="Name of the LoRA adapter to ask vLLM for.")] = None,
+    adapter: Annotated[str | None, typer.Option(help="LoRA adapter for requests that name none; `base`: none.")] = None,
+    max_lora_rank: Annotated[int | None, typer.Option(help="Largest rank of an adapter; 0: no adapters.")] = None,
     clip: Annotated[str | None, typer.Option(help="The encoder: MODEL/PRETRAINED, a folder, or `demo`.")] = None,
     host: Annotated[str | None, typer.Option(help="Address that the gateway listens on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the gateway.")] = None,

@@ -4,9 +4,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from pairs.errors import SettingsError
+from pairs.settings import LORA_RANKS
 from workers.mllm.__main__ import launch_from
 from workers.mllm.launch import PROCESSOR, SCHEDULER, WAIT_VARIABLE, Launch, arguments, environment
 from workers.mllm.obstacles import obstacle_in
@@ -58,6 +61,26 @@ def test_flags_win_over_settings_and_the_rest_goes_to_vllm(monkeypatch: pytest.M
     assert launch.max_num_seqs == 6
     assert launch.more == ("--enable-lora",)
     assert environment(launch, is_cpu=False, inherited={}, cores=[0])[WAIT_VARIABLE] == "2.5"
+
+
+def test_adapters_at_run_time_are_off_unless_a_rank_is_set() -> None:
+    plain = Launch("m")
+    assert "--enable-lora" not in arguments(plain, is_cpu=True)
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in environment(plain, is_cpu=True, inherited={}, cores=[0])
+    adapted = launch_from(["--model", "some/model", "--max-lora-rank", "16", "--max-loras", "3"])
+    given = arguments(adapted, is_cpu=True)
+    assert "--enable-lora" in given
+    assert given[given.index("--max-lora-rank") + 1] == "16"
+    assert given[given.index("--max-loras") + 1] == "3"
+    assert environment(adapted, is_cpu=True, inherited={}, cores=[0])["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+
+
+def test_the_ranks_that_the_settings_take_are_those_of_vllm() -> None:
+    from vllm.config.lora import MaxLoRARanks
+
+    assert get_args(MaxLoRARanks) == LORA_RANKS
+    with pytest.raises(SettingsError, match=r"max_lora_rank = 12 .* must be 0 .* or one of vLLM's 1, 8, 16, 32"):
+        launch_from(["--max-lora-rank", "12"])
 
 
 def test_a_used_port_is_one_sentence_and_status_2(mllm_folder: str) -> None:

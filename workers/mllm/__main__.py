@@ -21,6 +21,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--max-model-len", type=int, help="longest context in tokens (setting: max_model_len)")
     parser.add_argument("--max-num-seqs", type=int, help="most requests in one batch (setting: max_num_seqs)")
     parser.add_argument("--twin-wait-s", type=float, help="longest wait of a twin, in seconds (setting: twin_wait_s)")
+    parser.add_argument("--max-lora-rank", type=int, help="largest rank of an adapter (setting: max_lora_rank)")
+    parser.add_argument("--max-loras", type=int, help="most adapters in one batch (setting: max_loras)")
     return parser.parse_known_args(arguments)
 
 
@@ -34,6 +36,8 @@ def launch_from(arguments: list[str]) -> Launch:
         max_model_len=flags.max_model_len,
         max_num_seqs=flags.max_num_seqs,
         twin_wait_s=flags.twin_wait_s,
+        max_lora_rank=flags.max_lora_rank,
+        max_loras=flags.max_loras,
     )
     return Launch(
         model=local_model(settings.model, "mllm"),
@@ -44,6 +48,8 @@ def launch_from(arguments: list[str]) -> Launch:
         max_model_len=settings.max_model_len,
         max_num_seqs=settings.max_num_seqs,
         twin_wait_s=settings.twin_wait_s,
+        max_lora_rank=settings.max_lora_rank,
+        max_loras=settings.max_loras,
         more=(*settings.mllm_args, *more),
     )
 

@@ -31,7 +31,11 @@ class LaunchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to start: `model` is a local folder or a hub name; None leaves a choice to vLLM."""
+    """What to start: `model` is a local folder or a hub name; None leaves a choice to vLLM.
+
+    With a `max_lora_rank` above 0, adapters up to that rank can be loaded while vLLM runs, and `max_loras` of them may
+    be in one batch.
+    """
 
     model: str
     served_model_name: str | None = None
@@ -41,6 +45,8 @@ class Launch:
     max_model_len: int | None = None
     max_num_seqs: int = 192
     twin_wait_s: float | None = None
+    max_lora_rank: int = 0
+    max_loras: int = 1
     more: Sequence[str] = ()
 
     @property
@@ -70,9 +76,12 @@ def arguments(launch: Launch, is_cpu: bool) -> list[str]:
         "--scheduler-cls": SCHEDULER,
         "--logits-processors": PROCESSOR,
         "--override-generation-config": '{"repetition_penalty": 1.0}',
+        "--max-lora-rank": str(launch.max_lora_rank) if launch.max_lora_rank else None,
+        "--max-loras": str(launch.max_loras) if launch.max_lora_rank else None,
     }
     flags = ["--enable-prefix-caching", "--disable-uvicorn-access-log", *(_ON_CPU if is_cpu else ())]
     flags += _TINY_ON_CPU if is_cpu and launch.is_tiny else ()
+    flags += ["--enable-lora"] if launch.max_lora_rank else []
     given = [part for name, value in named.items() if value is not None for part in (name, value)]
     return [*given, *flags, *launch.more]
 
@@ -87,6 +96,8 @@ def environment(launch: Launch, is_cpu: bool, inherited: Mapping[str, str], core
     defaults = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     if launch.twin_wait_s is not None:
         inherited = {**inherited, WAIT_VARIABLE: str(launch.twin_wait_s)}
+    if launch.max_lora_rank:
+        defaults |= {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
     if launch.is_local:
         defaults |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if is_cpu:
