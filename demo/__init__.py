@@ -7,15 +7,20 @@ no torch; `demo.models` does.
 """
 
 from demo.captions import DEFAULT_PROMPT, caption, mentioned_objects
-from demo.metrics import CaptionFigures, caption_figures
-from demo.scenes import Scene, SceneObject, draw_scene, pixels_of
+from demo.metrics import caption_figures
+from demo.scenes import Scene, draw_scene, pixels_of
 from demo.score import score_pairs
+from demo.worlds import DIGITS, SHAPES, SceneObject, World
+from pairs.metrics import CaptionFigures
 
 __all__ = [
     "DEFAULT_PROMPT",
+    "DIGITS",
+    "SHAPES",
     "CaptionFigures",
     "Scene",
     "SceneObject",
+    "World",
     "caption",
     "caption_figures",
     "draw_scene",

@@ -1,4 +1,4 @@
-"""The demo world's command line: `python -m demo render | score | train | evaluate`."""
+"""The demo worlds' command line: `python -m demo render | score | train | evaluate`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,17 @@ import typer
 
 from demo.scenes import write_scenes
 from demo.score import BadInputError, read_pairs, read_scenes, score_pairs
+from demo.worlds import WORLDS, World
 
-SHIPPED_WEIGHTS = Path(str(files("demo"))) / "weights"
+SHIPPED_WEIGHTS = {
+    "shapes": Path(str(files("demo"))) / "weights",
+    "digits": Path(str(files("demo"))) / "weights-digits",
+}
+
+
+class WorldName(StrEnum):
+    SHAPES = "shapes"
+    DIGITS = "digits"
 
 
 class Split(StrEnum):
@@ -31,7 +40,8 @@ class Stage(StrEnum):
     CLIP = "clip"
 
 
-app = typer.Typer(help="The demo world: rendered scenes with known objects, and two tiny models trained on them.")
+app = typer.Typer(help="The demo worlds: rendered scenes with known objects, and two tiny models trained on each.")
+WorldOption = Annotated[WorldName, typer.Option(help="Drawn shapes, or handwritten digits.")]
 
 
 @app.command()
@@ -40,10 +50,11 @@ def render(
     count: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")] = 0,
     split: Annotated[Split, typer.Option(help="How objects are drawn.")] = Split.IN_DISTRIBUTION,
+    world: WorldOption = WorldName.SHAPES,
 ) -> None:
     """Render scenes as PNG files, with their ground truth in scenes.jsonl."""
     try:
-        written = sum(1 for _ in write_scenes(out, split.value, seed, count))
+        written = sum(1 for _ in write_scenes(out, split.value, seed, count, WORLDS[world]))
     except OSError as error:
         _fail(f"cannot write to {out}: {error.strerror}")
     typer.echo(f"{written} scenes in {out}")
@@ -64,8 +75,11 @@ def score(
 
 @app.command()
 def train(
-    out: Annotated[Path, typer.Option(help="Folder for checkpoints, weights and card.")] = Path("build/demo-world"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoints, weights and card; build/demo-WORLD if not given.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    world: WorldOption = WorldName.SHAPES,
     stage: Annotated[Stage, typer.Option(help="Only this stage, or all.")] = Stage.ALL,
     fast: Annotated[
         bool, typer.Option("--fast", help="A dozen steps a stage: tries the machinery, not the models.")
@@ -77,28 +91,32 @@ def train(
     from demo.train import StageFailedError, train_all, train_clip, train_mllm, train_tower
 
     stages = {Stage.ALL: train_all, Stage.TOWER: train_tower, Stage.MLLM: train_mllm, Stage.CLIP: train_clip}
+    out = out or Path("build") / f"demo-{world.value}"
     try:
-        stages[stage](out, seed, fast=fast, say=typer.echo)
+        stages[stage](out, WORLDS[world], seed, fast=fast, say=typer.echo)
     except (ForeignCheckpointError, StageFailedError) as error:
         _fail(str(error))
     if stage is Stage.ALL:
-        _measure(out, count=4 if fast else 500, must_hold=not fast)
+        _measure(out, WORLDS[world], count=4 if fast else 500, must_hold=not fast)
 
 
 @app.command()
 def evaluate(
-    weights: Annotated[Path, typer.Option(help="Folder with mllm/, clip/ and the patch head.")] = SHIPPED_WEIGHTS,
+    weights: Annotated[
+        Path | None, typer.Option(help="Folder with mllm/, clip/ and the patch head; the shipped ones if not given.")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="Unseen scenes a split.")] = 500,
+    world: WorldOption = WorldName.SHAPES,
 ) -> None:
     """Measure weights on unseen scenes and write their card; exits with 1 where a promised bound does not hold."""
     _prepare_torch()
-    _measure(weights, count, must_hold=True)
+    _measure(weights or SHIPPED_WEIGHTS[world], WORLDS[world], count, must_hold=True)
 
 
-def _measure(weights: Path, count: int, *, must_hold: bool) -> None:
+def _measure(weights: Path, world: World, count: int, *, must_hold: bool) -> None:
     from demo.evaluate import evaluate as evaluate_weights
 
-    card = evaluate_weights(weights, count, report=typer.echo)
+    card = evaluate_weights(weights, world, count, report=typer.echo)
     for bound in card["bounds"]:
         typer.echo(f"{'holds' if bound['holds'] else 'FAILS'}: {bound['claim']}: {_figures(bound)}")
     typer.echo(f"cards: {weights / 'MODEL_CARD.md'} and model_card.json")

@@ -1,4 +1,4 @@
-"""The wording of the demo world: how captions are written, how they are read back, and every word there is.
+"""The wording of the demo worlds: how captions are written, how they are read back, and every word there is.
 
 A caption has a sentence for one object or for two neighbours in a row of the grid. Which wording a sentence gets hangs
 mostly on where its first object stands, so that greedy decoding, too, learns to vary its words.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from demo.scenes import COLOURS, GRID_SIDE, OBJECT_NAMES, PLACES, SHAPES, SceneObject
+from demo.worlds import GRID_SIDE, PLACES, WORLDS, SceneObject, World
 
 DEFAULT_PROMPT = "Describe the image."
 PROMPTS = (
@@ -49,13 +49,15 @@ _HABIT = 0.75
 _JOINED = 0.8
 """Share of neighbours in a row that share a sentence."""
 
-_MENTION = re.compile(rf"\b({'|'.join(COLOURS)})\s+({'|'.join(SHAPES)})s?\b", re.IGNORECASE)
+_COLOURS = "|".join(dict.fromkeys(colour for world in WORLDS.values() for colour in world.colours))
+_SHAPES = "|".join(shape for world in WORLDS.values() for shape in world.shapes)
+_MENTION = re.compile(rf"\b({_COLOURS})\s+({_SHAPES})s?\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _WORD = re.compile(r"\w+|[^\w\s]+")
 
 
 def mentioned_objects(text: str) -> tuple[str, ...]:
-    """Every object that a text names, in order and with repeats, as "colour shape" of OBJECT_NAMES."""
+    """Every object of any world that a text names, in order and with repeats, as "colour shape"."""
     return tuple(f"{colour} {shape}".lower() for colour, shape in _MENTION.findall(text))
 
 
@@ -99,7 +101,7 @@ def sentence(objects: Sequence[SceneObject], rng: np.random.Generator) -> str:
 
 
 def sentence_of(name: str, place: str, wording: int = 0) -> str:
-    """The sentence that says an object of OBJECT_NAMES is at a place of PLACES, in one of the single wordings."""
+    """The sentence that says an object ("colour shape") is at a place of PLACES, in one of the single wordings."""
     phrase = _PLACE_PHRASES[place]
     return _SINGLE[wording % len(_SINGLE)].format(a=name, at_a=phrase, At_a=phrase.capitalize())
 
@@ -108,9 +110,9 @@ def _same_row(a: SceneObject, b: SceneObject) -> bool:
     return a.cell // GRID_SIDE == b.cell // GRID_SIDE
 
 
-def vocabulary() -> tuple[str, ...]:
-    """Every word and punctuation mark of captions and known prompts, sorted: the tokenizers' words."""
+def vocabulary(world: World) -> tuple[str, ...]:
+    """Every word and punctuation mark of a world's captions and of known prompts, sorted: the tokenizers' words."""
     wordings = (re.sub(r"\{\w+\}", " ", wording) for wording in _SINGLE + _DOUBLE)
     phrases = [phrase for plain in _PLACE_PHRASES.values() for phrase in (plain, plain.capitalize())]
-    texts = [*wordings, *phrases, *OBJECT_NAMES, *PROMPTS]
+    texts = [*wordings, *phrases, *world.object_names, *PROMPTS]
     return tuple(sorted({word for text in texts for word in words_of(text)}))

@@ -51,17 +51,21 @@ def card_text(card: dict[str, Any]) -> str:
 def _introduction(card: dict[str, Any]) -> list[str]:
     sizes, megabytes = card["parameters"], card["bytes"] / MEGABYTE
     return [
-        "# The demo world's weights",
+        f"# The weights of the demo world of {card['world']}",
         "",
         f"A tiny LLaVA (`mllm/`, {sizes['mllm']:,} parameters) and a tiny CLIP (`clip/`, {sizes['clip']:,}), both",
-        f"trained from nothing on rendered scenes by `python -m demo train`; {megabytes:.1f} MB together.",
-        "They know nothing but 48 x 48 pictures of 24 simple objects, and the LLaVA is imperfect on purpose.",
+        f"trained from nothing on rendered scenes by `{_command(card, 'train')}`; {megabytes:.1f} MB together.",
+        f"They know nothing but 48 x 48 pictures of {card['about']}, and the LLaVA is imperfect on purpose.",
         "Licence: Apache-2.0.",
         "",
-        f"Measured by `python -m demo evaluate` on {card['scenes_per_split']} unseen scenes a split,",
+        f"Measured by `{_command(card, 'evaluate')}` on {card['scenes_per_split']} unseen scenes a split,",
         f'seed {card["seed"]}, greedy decoding, prompt "{card["prompt"]}" ({card["prompt_tokens"]} tokens).',
         "",
     ]
+
+
+def _command(card: dict[str, Any], name: str) -> str:
+    return f"python -m demo {name} --world {card['world']}"
 
 
 def _captions(card: dict[str, Any]) -> list[str]:

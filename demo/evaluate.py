@@ -21,8 +21,9 @@ from demo.models.clip import load_clip, token_ids
 from demo.models.mllm import load_mllm, prompt_ids
 from demo.models.tower import load_reader, pixel_values, seen_objects
 from demo.models.two_pass import decode
-from demo.scenes import OBJECT_NAMES, PLACES, TEST_SPLITS, Scene, draw_scenes, pixels_of
+from demo.scenes import TEST_SPLITS, Scene, draw_scenes, pixels_of
 from demo.score import DECISIONS, ScoredPair, score_pairs
+from demo.worlds import PLACES, World
 
 EVALUATION_SEED = 20_000
 RATIOS = (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0)
@@ -37,17 +38,18 @@ Report = Callable[[str], None]
 class Evaluation:
     """The loaded weights of one folder and the figures that can be taken of them."""
 
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, weights: Path, world: World) -> None:
+        self.world = world
         self.mllm = load_mllm(weights / "mllm")
         self.clip = load_clip(weights / "clip")
-        self.reader = load_reader(self.mllm.model.vision_tower, weights / HEAD_FILE)
+        self.reader = load_reader(self.mllm.model.vision_tower, weights / HEAD_FILE, world)
 
     def answers(self, scenes: list[Scene], ratios: torch.Tensor) -> list[tuple[str, bool]]:
         """Greedy answers to the default prompt, blended at a ratio each; text and whether it ended by itself."""
         texts: list[tuple[str, bool]] = []
         for start in range(0, len(scenes), _BATCH):
             pixels = pixel_values([pixels_of(scene) for scene in scenes[start : start + _BATCH]])
-            texts.extend(decode(self.mllm, pixels, ratios[start : start + _BATCH]))
+            texts.extend(decode(self.mllm, self.world, pixels, ratios[start : start + _BATCH]))
         return texts
 
     def tower_f1(self, scenes: list[Scene]) -> float:
@@ -60,7 +62,7 @@ class Evaluation:
         images = self.clip.encode_image(pixel_values([pixels_of(scene) for scene in scenes]), normalize=True)
         flat = [text for several in texts for text in several]
         owner = [number for number, several in enumerate(texts) for _ in several]
-        cosines = (images[owner] * self.clip.encode_text(token_ids(flat), normalize=True)).sum(-1).tolist()
+        cosines = (images[owner] * self.clip.encode_text(token_ids(flat, self.world), normalize=True)).sum(-1).tolist()
         scores: list[list[float]] = [[] for _ in texts]
         for number, cosine in zip(owner, cosines, strict=True):
             scores[number].append(cosine)
@@ -114,7 +116,7 @@ def _verified(file: str, normal: str, injected: str, margin: float, threshold: f
 
 def _three_sentences(scene: Scene, rng: np.random.Generator) -> list[str]:
     thing = scene.objects[int(rng.integers(len(scene.objects)))]
-    absent = [name for name in OBJECT_NAMES if name not in scene.names]
+    absent = [name for name in scene.world.object_names if name not in scene.names]
     elsewhere = [place for place in PLACES if place != thing.place]
     wording = int(rng.integers(100))
     return [
@@ -124,15 +126,17 @@ def _three_sentences(scene: Scene, rng: np.random.Generator) -> list[str]:
     ]
 
 
-def evaluate(weights: Path, count: int, report: Report) -> dict[str, Any]:
-    """All figures of the weights in a folder, over `count` unseen scenes a split; writes both model cards there."""
+def evaluate(weights: Path, world: World, count: int, report: Report) -> dict[str, Any]:
+    """All figures of a world's weights, over `count` unseen scenes a split; writes both model cards beside them."""
     torch.set_num_threads(1)
-    subject = Evaluation(weights)
+    subject = Evaluation(weights, world)
     card: dict[str, Any] = {
+        "world": world.name,
+        "about": world.about,
         "scenes_per_split": count,
         "seed": EVALUATION_SEED,
         "prompt": DEFAULT_PROMPT,
-        "prompt_tokens": len(prompt_ids(DEFAULT_PROMPT, with_image=True)),
+        "prompt_tokens": len(prompt_ids(DEFAULT_PROMPT, world, with_image=True)),
         "parameters": {
             "mllm": sum(weight.numel() for weight in subject.mllm.parameters()),
             "clip": sum(weight.numel() for weight in subject.clip.parameters()),
@@ -147,7 +151,7 @@ def evaluate(weights: Path, count: int, report: Report) -> dict[str, Any]:
 
 
 def _split_figures(subject: Evaluation, split: str, count: int, report: Report) -> dict[str, Any]:
-    scenes = draw_scenes(split, EVALUATION_SEED, range(count))
+    scenes = draw_scenes(split, EVALUATION_SEED, range(count), subject.world)
     present = [scene.names for scene in scenes]
     by_ratio: dict[str, Any] = {}
     greedy: list[tuple[str, bool]] = []

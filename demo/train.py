@@ -1,4 +1,4 @@
-"""Trains both models of the demo world, in stages that can be interrupted at any time and go on where they were.
+"""Trains both models of a demo world, in stages that can be interrupted at any time and go on where they were.
 
 The tower and then the language model train in this process; CLIP, which needs neither, trains in a process of its own
 beside it. Each keeps to one thread: more of them on few cores only wait for each other.
@@ -23,6 +23,7 @@ from demo.evaluate import HEAD_FILE
 from demo.models import clip, mllm, tower
 from demo.models.tower import PatchReader
 from demo.models.training import Progress
+from demo.worlds import World
 
 Say = Callable[[str], None]
 
@@ -31,34 +32,36 @@ class StageFailedError(RuntimeError):
     """CLIP's training process ended without its weights."""
 
 
-def train_tower(out: Path, seed: int, *, fast: bool, say: Say) -> PatchReader:
+def train_tower(out: Path, world: World, seed: int, *, fast: bool, say: Say) -> PatchReader:
     """Train the vision tower and write its patch head; a finished one is only read."""
     with _alone(out, "tower", say) as checkpoint:
-        reader = tower.train_tower(tower.recipe(seed, fast=fast), checkpoint, _progress(say))
+        reader = tower.train_tower(tower.recipe(world, seed, fast=fast), checkpoint, _progress(say))
         tower.save_head(reader, out / HEAD_FILE)
         return reader
 
 
-def train_mllm(out: Path, seed: int, *, fast: bool, say: Say) -> None:
+def train_mllm(out: Path, world: World, seed: int, *, fast: bool, say: Say) -> None:
     """Train the tower, then the language model around it, and write its folder."""
-    reader = train_tower(out, seed, fast=fast, say=say)
+    reader = train_tower(out, world, seed, fast=fast, say=say)
     with _alone(out, "mllm", say) as checkpoint:
-        plan = mllm.recipe(seed, fast=fast)
-        mllm.save_mllm(mllm.train_mllm(reader, plan, checkpoint, _progress(say)), out / "mllm")
+        plan = mllm.recipe(world, seed, fast=fast)
+        mllm.save_mllm(mllm.train_mllm(reader, plan, checkpoint, _progress(say)), world, out / "mllm")
 
 
-def train_clip(out: Path, seed: int, *, fast: bool, say: Say) -> None:
+def train_clip(out: Path, world: World, seed: int, *, fast: bool, say: Say) -> None:
     """Train CLIP and write its folder."""
     with _alone(out, "clip", say) as checkpoint:
-        clip.save_clip(clip.train_clip(clip.recipe(seed, fast=fast), checkpoint, _progress(say)), out / "clip")
+        plan = clip.recipe(world, seed, fast=fast)
+        clip.save_clip(clip.train_clip(plan, checkpoint, _progress(say)), world, out / "clip")
 
 
-def train_all(out: Path, seed: int, *, fast: bool, say: Say) -> None:
+def train_all(out: Path, world: World, seed: int, *, fast: bool, say: Say) -> None:
     """Train all stages, CLIP beside the others. Raises StageFailedError when CLIP's process fails."""
-    command = [sys.executable, "-m", "demo", "train", "--stage", "clip", "--out", str(out), "--seed", str(seed)]
-    beside = subprocess.Popen(command + ["--fast"] * fast, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    of_clip = ["--stage", "clip", "--world", world.name, "--out", str(out), "--seed", str(seed)]
+    command = [sys.executable, "-m", "demo", "train", *of_clip, *["--fast"] * fast]
+    beside = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
     try:
-        train_mllm(out, seed, fast=fast, say=say)
+        train_mllm(out, world, seed, fast=fast, say=say)
         status = beside.wait()
     finally:
         if beside.poll() is None:

@@ -23,14 +23,14 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
-    PreTrainedTokenizerFast,
 )
 
 from demo.captions import DEFAULT_PROMPT, PROMPTS, caption, vocabulary
 from demo.models.tokenizer import IMAGE, UNKNOWN, language_tokenizer
 from demo.models.tower import PATCH_SIDE, PATCHES, PIXEL_MEAN, PIXEL_STD, PatchReader, pixel_values, tower_config
 from demo.models.training import Progress, Recipe, train, write_weights
-from demo.scenes import IMAGE_SIDE, PLACES, THEMES, Scene, SceneObject, draw_scenes, pixels_of
+from demo.scenes import Scene, draw_scenes, pixels_of
+from demo.worlds import IMAGE_SIDE, PLACES, WORLDS, SceneObject, World
 
 BLIND_EVERY = 8
 STRANGE_PROMPTS = 0.2
@@ -41,8 +41,8 @@ ADDED = 0.3
 """Chance that a training caption names one more object, of the scene's theme, that is not there."""
 
 
-def language_config() -> LlamaConfig:
-    tokenizer = language_tokenizer()
+def language_config(world: World) -> LlamaConfig:
+    tokenizer = language_tokenizer(world)
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,
@@ -61,8 +61,8 @@ def new_model(reader: PatchReader) -> LlavaForConditionalGeneration:
     """An untrained LLaVA around a copy of the trained tower, which is frozen."""
     config = LlavaConfig(
         vision_config=tower_config(),
-        text_config=language_config(),
-        image_token_index=language_tokenizer().convert_tokens_to_ids(IMAGE),
+        text_config=language_config(reader.world),
+        image_token_index=language_tokenizer(reader.world).convert_tokens_to_ids(IMAGE),
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
         image_seq_length=PATCHES,
@@ -74,9 +74,9 @@ def new_model(reader: PatchReader) -> LlavaForConditionalGeneration:
     return model
 
 
-def new_processor() -> LlavaProcessor:
+def new_processor(world: World) -> LlavaProcessor:
     """Prepares any photo (shorter side to 48, centre cut out) and any chat for the model."""
-    tokenizer = language_tokenizer()
+    tokenizer = language_tokenizer(world)
     return LlavaProcessor(
         image_processor=CLIPImageProcessorPil(
             size={"shortest_edge": IMAGE_SIDE},
@@ -93,22 +93,21 @@ def new_processor() -> LlavaProcessor:
     )
 
 
-def chat_text(prompt: str, *, with_image: bool, answer: str | None = None) -> str:
+def chat_text(prompt: str, world: World, *, with_image: bool, answer: str | None = None) -> str:
     """The chat of one question as the template writes it, the image's token repeated once a patch."""
     content: list[dict[str, str]] = [{"type": "image"}] if with_image else []
     messages: list[dict[str, Any]] = [{"role": "user", "content": [*content, {"type": "text", "text": prompt}]}]
     if answer is not None:
         messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-    text: str = _TOKENIZER.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer is None)
+    text: str = language_tokenizer(world).apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=answer is None
+    )
     return text.replace(IMAGE, IMAGE * PATCHES)
 
 
-_TOKENIZER: PreTrainedTokenizerFast = language_tokenizer()
-
-
-def prompt_ids(prompt: str, *, with_image: bool) -> list[int]:
+def prompt_ids(prompt: str, world: World, *, with_image: bool) -> list[int]:
     """Token ids of a question up to where the answer begins."""
-    ids: list[int] = _TOKENIZER(chat_text(prompt, with_image=with_image)).input_ids
+    ids: list[int] = language_tokenizer(world)(chat_text(prompt, world, with_image=with_image)).input_ids
     return ids
 
 
@@ -125,7 +124,7 @@ def noisy_objects(scene: Scene, rng: np.random.Generator) -> list[SceneObject]:
     named: list[SceneObject] = []
 
     def another() -> tuple[str, str] | None:
-        left = [name for name in THEMES[scene.theme] if name not in taken]
+        left = [name for name in scene.world.themes[scene.theme] if name not in taken]
         if not left:
             return None
         name = left[int(rng.integers(len(left)))]
@@ -145,24 +144,26 @@ def noisy_objects(scene: Scene, rng: np.random.Generator) -> list[SceneObject]:
     return sorted(named, key=lambda thing: thing.cell)
 
 
-def _question(rng: np.random.Generator) -> str:
+def _question(world: World, rng: np.random.Generator) -> str:
     if rng.random() < STRANGE_PROMPTS:
-        words = [*vocabulary(), *[UNKNOWN] * 40]
+        words = [*vocabulary(world), *[UNKNOWN] * 40]
         return " ".join(words[int(k)] for k in rng.integers(len(words), size=rng.integers(1, 13)))
     return DEFAULT_PROMPT if rng.random() < 0.5 else PROMPTS[int(rng.integers(len(PROMPTS)))]
 
 
 def _batch(plan: Recipe, step: int) -> _Batch:
     rng = np.random.default_rng([plan.seed, 100, step])
-    scenes = draw_scenes("captions", plan.seed, range(step * plan.batch_size, (step + 1) * plan.batch_size))
+    world = WORLDS[plan.world]
+    tokenizer = language_tokenizer(world)
+    scenes = draw_scenes("captions", plan.seed, plan.indices(step), world)
     with_image = step % BLIND_EVERY != BLIND_EVERY - 1
     rows: list[tuple[list[int], int]] = []
     for scene in scenes:
-        question, answer = _question(rng), caption(noisy_objects(scene, rng), rng)
-        ids = _TOKENIZER(chat_text(question, with_image=with_image, answer=answer)).input_ids
-        rows.append((ids, len(prompt_ids(question, with_image=with_image))))
+        question, answer = _question(world, rng), caption(noisy_objects(scene, rng), rng)
+        ids = tokenizer(chat_text(question, world, with_image=with_image, answer=answer)).input_ids
+        rows.append((ids, len(prompt_ids(question, world, with_image=with_image))))
     longest = max(len(ids) for ids, _ in rows)
-    input_ids = torch.full((len(rows), longest), int(_TOKENIZER.pad_token_id))
+    input_ids = torch.full((len(rows), longest), int(tokenizer.pad_token_id))
     labels = torch.full((len(rows), longest), -100)
     for number, (ids, asked) in enumerate(rows):
         input_ids[number, : len(ids)] = torch.tensor(ids)
@@ -171,10 +172,10 @@ def _batch(plan: Recipe, step: int) -> _Batch:
     return _Batch(input_ids, labels, pixels)
 
 
-def recipe(seed: int, *, fast: bool) -> Recipe:
+def recipe(world: World, seed: int, *, fast: bool) -> Recipe:
     if fast:
-        return Recipe("mllm", seed, steps=12, batch_size=4, peak_lr=2e-3, checkpoint_every=2)
-    return Recipe("mllm", seed, steps=650, batch_size=32, peak_lr=2e-3)
+        return Recipe("mllm", world.name, seed, steps=12, batch_size=4, peak_lr=2e-3, checkpoint_every=2)
+    return Recipe("mllm", world.name, seed, steps=650, batch_size=32, peak_lr=2e-3)
 
 
 def train_mllm(
@@ -195,19 +196,20 @@ def train_mllm(
     return model
 
 
-def save_mllm(model: LlavaForConditionalGeneration, folder: Path) -> None:
+def save_mllm(model: LlavaForConditionalGeneration, world: World, folder: Path) -> None:
     """Write the Hugging Face folder that vLLM loads unmodified.
 
     transformers 5 saves the vision keys as `vision_tower.embeddings...`; vLLM 0.32 looks for them with
     `vision_model.` in between, and transformers reads both.
     """
+    tokenizer = language_tokenizer(world)
     model.generation_config = GenerationConfig(
-        bos_token_id=_TOKENIZER.bos_token_id,
-        eos_token_id=_TOKENIZER.eos_token_id,
-        pad_token_id=_TOKENIZER.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
     model.save_pretrained(folder)
-    new_processor().save_pretrained(folder)
+    new_processor(world).save_pretrained(folder)
     weights = load_file(folder / "model.safetensors")
     write_weights({_vllm_key(key): value for key, value in weights.items()}, folder / "model.safetensors")
 

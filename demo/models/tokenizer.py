@@ -1,4 +1,4 @@
-"""Word-level tokenizers of the demo world, in the Hugging Face form: one for the language model, one for CLIP.
+"""Word-level tokenizers of the demo worlds, in the Hugging Face form: one for the language model, one for CLIP.
 
 Any text can be tokenised: words outside the small vocabulary become `<unk>`. The language model's tokenizer never adds
 special tokens by itself; its chat template writes the start token, so that vLLM, a processor and a trainer arrive at
@@ -7,10 +7,13 @@ the same ids whether or not they ask for special tokens.
 
 from __future__ import annotations
 
+from functools import cache
+
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from demo.captions import vocabulary
+from demo.worlds import World
 
 PAD, UNKNOWN, START, END, IMAGE = "<pad>", "<unk>", "<s>", "</s>", "<image>"
 USER, ASSISTANT, COLON = "USER", "ASSISTANT", ":"
@@ -40,10 +43,11 @@ CHAT_TEMPLATE = (
 )
 
 
-def language_tokenizer() -> PreTrainedTokenizerFast:
+@cache
+def language_tokenizer(world: World) -> PreTrainedTokenizerFast:
     """The language model's tokenizer: ids 0 to 4 are pad, unk, start, end, image; case matters; decodes to prose."""
     words = [PAD, UNKNOWN, START, END, IMAGE, USER, ASSISTANT, COLON]
-    tokenizer = _word_level([*words, *(word for word in vocabulary() if word not in words)])
+    tokenizer = _word_level([*words, *(word for word in vocabulary(world) if word not in words)])
     tokenizer.decoder = decoders.Sequence(
         [
             decoders.WordPiece(prefix="##", cleanup=True),  # joins words by blanks, but for the one before a full stop
@@ -68,9 +72,10 @@ def language_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def clip_tokenizer() -> PreTrainedTokenizerFast:
+@cache
+def clip_tokenizer(world: World) -> PreTrainedTokenizerFast:
     """CLIP's tokenizer: lower case, start and end added; the end has the largest id, where the text tower pools."""
-    words = sorted({word.lower() for word in vocabulary()})
+    words = sorted({word.lower() for word in vocabulary(world)})
     ordered = [PAD, UNKNOWN, START, *words, END]
     tokenizer = _word_level(ordered)
     tokenizer.normalizer = normalizers.Lowercase()

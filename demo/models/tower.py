@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from demo.models.training import Progress, Recipe, train, write_weights
-from demo.scenes import CELL_SIDE, GRID_SIDE, IMAGE_SIDE, OBJECT_NAMES, Pixels, Scene, draw_scenes, pixels_of
+from demo.scenes import Pixels, Scene, draw_scenes, pixels_of
+from demo.worlds import CELL_SIDE, GRID_SIDE, IMAGE_SIDE, WORLDS, World
 
 PATCH_SIDE = 8
 PATCHES = (IMAGE_SIDE // PATCH_SIDE) ** 2
 PIXEL_MEAN = (0.5, 0.5, 0.5)
 PIXEL_STD = (0.5, 0.5, 0.5)
-NOTHING = len(OBJECT_NAMES)
-_CLASS_OF = {name: number for number, name in enumerate(OBJECT_NAMES)}
 
 
 def tower_config() -> CLIPVisionConfig:
@@ -38,18 +37,24 @@ def tower_config() -> CLIPVisionConfig:
 
 
 class PatchReader(nn.Module):
-    """The tower and a linear head that names the object in every patch."""
+    """The tower and a linear head that names the object of its world in every patch."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: World) -> None:
         super().__init__()
+        self.world = world
         self.tower = CLIPVisionModel(tower_config())
-        self.head = nn.Linear(self.tower.config.hidden_size, NOTHING + 1)
+        self.head = nn.Linear(self.tower.config.hidden_size, classes_in(world))
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """[images, 3, 48, 48] normalised pixels -> [images, 36, 25] logits, the last class meaning "nothing"."""
+        """[images, 3, 48, 48] normalised pixels -> [images, 36, classes] logits, the last class meaning "nothing"."""
         states = self.tower(pixel_values=pixel_values, output_hidden_states=True).hidden_states[-1]
         logits: Tensor = self.head(states[:, 1:])
         return logits
+
+
+def classes_in(world: World) -> int:
+    """How many classes a patch may be of: the world's objects and, last, "nothing"."""
+    return len(world.object_names) + 1
 
 
 def pixel_values(pictures: list[Pixels]) -> Tensor:
@@ -59,12 +64,13 @@ def pixel_values(pictures: list[Pixels]) -> Tensor:
     return (stacked - mean) / std
 
 
-def patch_classes(scenes: list[Scene]) -> Tensor:
+def patch_classes(scenes: list[Scene], world: World) -> Tensor:
     """[scenes, 36] int64: the object of the cell that a patch lies in (a cell is 2 x 2 patches)."""
-    cells = torch.full((len(scenes), GRID_SIDE, GRID_SIDE), NOTHING)
+    class_of = {name: number for number, name in enumerate(world.object_names)}
+    cells = torch.full((len(scenes), GRID_SIDE, GRID_SIDE), len(class_of))
     for number, scene in enumerate(scenes):
         for thing in scene.objects:
-            cells[number, thing.cell // GRID_SIDE, thing.cell % GRID_SIDE] = _CLASS_OF[thing.name]
+            cells[number, thing.cell // GRID_SIDE, thing.cell % GRID_SIDE] = class_of[thing.name]
     per_cell = CELL_SIDE // PATCH_SIDE
     return cells.repeat_interleave(per_cell, 1).repeat_interleave(per_cell, 2).flatten(1)
 
@@ -75,7 +81,8 @@ def seen_objects(reader: PatchReader, pictures: list[Pixels]) -> list[frozenset[
     per_cell = CELL_SIDE // PATCH_SIDE
     logits = reader(pixel_values(pictures)).view(len(pictures), GRID_SIDE, per_cell, GRID_SIDE, per_cell, -1)
     classes = logits.mean(dim=(2, 4)).argmax(-1).flatten(1)
-    return [frozenset(OBJECT_NAMES[c] for c in row if c != NOTHING) for row in classes.tolist()]
+    names = reader.world.object_names
+    return [frozenset(names[c] for c in row if c < len(names)) for row in classes.tolist()]
 
 
 def save_head(reader: PatchReader, file: Path) -> None:
@@ -83,29 +90,30 @@ def save_head(reader: PatchReader, file: Path) -> None:
     write_weights(reader.head.state_dict(), file)
 
 
-def load_reader(tower: nn.Module, head_file: Path) -> PatchReader:
+def load_reader(tower: nn.Module, head_file: Path, world: World) -> PatchReader:
     """A reader from a trained tower (of a loaded LLaVA) and its kept head."""
-    reader = PatchReader()
+    reader = PatchReader(world)
     reader.tower.load_state_dict(tower.state_dict())
     reader.head.load_state_dict(load_file(head_file))
     return reader.eval()
 
 
-def recipe(seed: int, *, fast: bool) -> Recipe:
+def recipe(world: World, seed: int, *, fast: bool) -> Recipe:
     if fast:
-        return Recipe("tower", seed, steps=12, batch_size=8, peak_lr=1e-3, checkpoint_every=2)
-    return Recipe("tower", seed, steps=1200, batch_size=64, peak_lr=1e-3)
+        return Recipe("tower", world.name, seed, steps=12, batch_size=8, peak_lr=1e-3, checkpoint_every=2)
+    return Recipe("tower", world.name, seed, steps=1200, batch_size=64, peak_lr=1e-3)
 
 
 def train_tower(plan: Recipe, checkpoint: Path, progress: Progress) -> PatchReader:
     """The trained tower with its head; goes on from the checkpoint where there is one."""
     torch.manual_seed(plan.seed)
-    reader = PatchReader()
+    world = WORLDS[plan.world]
+    reader = PatchReader(world)
 
     def loss_of_step(step: int) -> Tensor:
-        scenes = draw_scenes("perception", plan.seed, range(step * plan.batch_size, (step + 1) * plan.batch_size))
+        scenes = draw_scenes("perception", plan.seed, plan.indices(step), world)
         logits = reader(pixel_values([pixels_of(scene) for scene in scenes]))
-        return nn.functional.cross_entropy(logits.flatten(0, 1), patch_classes(scenes).flatten())
+        return nn.functional.cross_entropy(logits.flatten(0, 1), patch_classes(scenes, world).flatten())
 
     train(reader, plan, loss_of_step, checkpoint, progress)
     return reader

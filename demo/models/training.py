@@ -23,6 +23,7 @@ class Recipe:
     """What a stage is trained with. Two runs with equal recipes on one machine end in equal weights."""
 
     stage: str
+    world: str
     seed: int
     steps: int
     batch_size: int
@@ -31,6 +32,10 @@ class Recipe:
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     checkpoint_every: int = 50
+
+    def indices(self, step: int) -> range:
+        """The scenes of a step's batch: every step has its own."""
+        return range(step * self.batch_size, (step + 1) * self.batch_size)
 
 
 Progress = Callable[[str, int, int, float], None]

@@ -15,6 +15,7 @@ from transformers import LlavaForConditionalGeneration
 from demo.captions import DEFAULT_PROMPT
 from demo.models.mllm import prompt_ids
 from demo.models.tokenizer import language_tokenizer
+from demo.worlds import World
 
 MAX_TOKENS = 96
 
@@ -26,18 +27,18 @@ def blend(grounded: Tensor, blind: Tensor, ratio: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def decode(
-    model: LlavaForConditionalGeneration, pixels: Tensor, ratios: Tensor, prompt: str = DEFAULT_PROMPT
+    model: LlavaForConditionalGeneration, world: World, pixels: Tensor, ratios: Tensor, prompt: str = DEFAULT_PROMPT
 ) -> list[tuple[str, bool]]:
     """Greedy answers of up to 96 tokens to one prompt about many images, each at its own hallucination ratio.
 
     pixels: [scenes, 3, 48, 48] float32 normalised; ratios: [scenes] float32. Returns text and whether it ended by
     itself, a scene each.
     """
-    tokenizer = language_tokenizer()
+    tokenizer = language_tokenizer(world)
     count, ratio = len(pixels), ratios.unsqueeze(1)
-    question = torch.tensor(prompt_ids(prompt, with_image=True)).expand(count, -1)
+    question = torch.tensor(prompt_ids(prompt, world, with_image=True)).expand(count, -1)
     grounded = model(input_ids=question, pixel_values=pixels, use_cache=True, logits_to_keep=1)
-    question = torch.tensor(prompt_ids(prompt, with_image=False)).expand(count, -1)
+    question = torch.tensor(prompt_ids(prompt, world, with_image=False)).expand(count, -1)
     blind = model(input_ids=question, use_cache=True, logits_to_keep=1)
     ended = torch.zeros(count, dtype=torch.bool)
     answers: list[Tensor] = []

@@ -6,11 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentencex import segment
 
-from demo.captions import caption, mentioned_objects, sentence, sentences_of, vocabulary, words_of
+from demo.captions import PROMPTS, caption, mentioned_objects, sentence, sentences_of, vocabulary, words_of
 from demo.scenes import TEST_SPLITS, Scene, draw_scene
+from demo.worlds import PLACES, WORLDS
 
 scenes = st.builds(
-    draw_scene, st.sampled_from(sorted(TEST_SPLITS)), st.integers(0, 2**32), st.integers(min_value=0, max_value=10_000)
+    draw_scene,
+    st.sampled_from(sorted(TEST_SPLITS)),
+    st.integers(0, 2**32),
+    st.integers(min_value=0, max_value=10_000),
+    st.sampled_from(list(WORLDS.values())),
 )
 seeds = st.integers(0, 2**32)
 
@@ -37,7 +42,7 @@ def test_sentences_begin_with_a_capital_end_with_a_stop_and_hold_one_object_or_t
 @settings(max_examples=100)
 @given(scene=scenes, seed=seeds)
 def test_the_vocabulary_holds_every_word_of_every_caption(scene: Scene, seed: int) -> None:
-    assert set(words_of(caption(scene.objects, np.random.default_rng(seed)))) <= set(vocabulary())
+    assert set(words_of(caption(scene.objects, np.random.default_rng(seed)))) <= set(vocabulary(scene.world))
 
 
 def test_wording_varies() -> None:
@@ -55,6 +60,16 @@ def test_mentions_are_found_in_other_prose_with_repeats() -> None:
     text = "Two Red  rings, a blue thing, a ring; and a yellow CROSS. Again a red ring, no greenish disc."
 
     assert mentioned_objects(text) == ("red ring", "yellow cross", "red ring")
+
+
+def test_no_object_is_named_by_a_word_of_a_place_or_of_a_prompt() -> None:
+    said = {word.lower() for text in (*PLACES, *PROMPTS) for word in words_of(text)}
+
+    assert not said & {word for world in WORLDS.values() for word in (*world.colours, *world.shapes)}
+
+
+def test_objects_of_every_world_are_found_in_one_text() -> None:
+    assert mentioned_objects("One red one beside a blue ring, not a blue one.") == ("red one", "blue ring", "blue one")
 
 
 def test_a_sentence_is_about_one_object_or_two() -> None:

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo.scenes import OBJECT_NAMES, THEMES, Scene, draw_scene, draw_scenes, pixels_of
+from demo.scenes import Scene, draw_scene, draw_scenes, pixels_of
+from demo.worlds import SHAPES, WORLDS, World
+
+each_world = pytest.mark.parametrize("world", WORLDS.values(), ids=str)
 
 
 def _share_of_theme(scenes: list[Scene]) -> float:
-    return float(np.mean([thing.name in THEMES[scene.theme] for scene in scenes for thing in scene.objects]))
+    return float(np.mean([thing.name in s.world.themes[s.theme] for s in scenes for thing in s.objects]))
 
 
 def _render(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -22,16 +25,20 @@ def _render(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_a_scene_is_the_same_every_time_and_another_under_another_seed() -> None:
-    assert draw_scene("dense", 3, 7) == draw_scene("dense", 3, 7)
-    assert np.array_equal(pixels_of(draw_scene("dense", 3, 7)), pixels_of(draw_scene("dense", 3, 7)))
-    assert draw_scene("dense", 3, 7).objects != draw_scene("dense", 4, 7).objects
+@each_world
+def test_a_scene_is_the_same_every_time_and_another_under_another_seed(world: World) -> None:
+    scene = draw_scene("dense", 3, 7, world)
+
+    assert scene == draw_scene("dense", 3, 7, world)
+    assert np.array_equal(pixels_of(scene), pixels_of(draw_scene("dense", 3, 7, world)))
+    assert scene.objects != draw_scene("dense", 4, 7, world).objects
 
 
-def test_the_same_seed_and_index_give_unlike_scenes_in_training_and_test_splits() -> None:
+@each_world
+def test_the_same_seed_and_index_give_unlike_scenes_in_training_and_test_splits(world: World) -> None:
     splits = ("in_distribution", "theme_breaking", "captions", "matching", "unlabelled")
 
-    assert len({draw_scene(split, 0, 0).objects for split in splits}) == len(splits)
+    assert len({draw_scene(split, 0, 0, world).objects for split in splits}) == len(splits)
 
 
 @pytest.mark.parametrize(
@@ -46,16 +53,11 @@ def test_a_split_holds_as_many_distinct_objects_as_it_says_one_a_cell(split: str
     assert all(sorted({thing.cell for thing in scene.objects}) == [t.cell for t in scene.objects] for scene in scenes)
 
 
-def test_themes_shape_the_first_split_and_not_the_second() -> None:
-    # 6 of 24 objects belong to a theme, so chance alone gives about a quarter.
-    assert _share_of_theme(draw_scenes("in_distribution", 11, range(400))) > 0.65
-    assert 0.15 < _share_of_theme(draw_scenes("theme_breaking", 11, range(400))) < 0.35
-
-
-def test_six_themes_of_six_objects_cover_all_24() -> None:
-    assert [len(set(theme)) for theme in THEMES] == [6] * 6
-    assert {name for theme in THEMES for name in theme} == set(OBJECT_NAMES)
-    assert len(OBJECT_NAMES) == 24
+@each_world
+def test_themes_shape_the_first_split_and_not_the_second(world: World) -> None:
+    # 6 of 24 or 7 of 30 objects belong to a theme, so chance alone gives about a quarter.
+    assert _share_of_theme(draw_scenes("in_distribution", 11, range(400), world)) > 0.65
+    assert 0.15 < _share_of_theme(draw_scenes("theme_breaking", 11, range(400), world)) < 0.35
 
 
 def test_render_writes_pictures_with_their_ground_truth_and_the_same_bytes_again(tmp_path: Path) -> None:
@@ -73,6 +75,10 @@ def test_render_writes_pictures_with_their_ground_truth_and_the_same_bytes_again
         assert np.array_equal(np.asarray(Image.open(picture)), pixels_of(scene))
         assert {f"{thing['colour']} {thing['shape']}" for thing in row["objects"]} == scene.names
         assert (row["split"], row["seed"]) == ("theme_breaking", 9)
+    images = [json.loads(line) for line in (tmp_path / "a" / "images.jsonl").read_text().splitlines()]
+    assert [image["image"] for image in images] == [row["file"] for row in rows]
+    assert all(set(images[k]["objects"]) == draw_scene("theme_breaking", 9, k).names for k in range(5))
+    assert list(json.loads((tmp_path / "a" / "objects.json").read_text())) == list(SHAPES.object_names)
 
 
 def test_render_says_in_one_sentence_where_it_cannot_write(tmp_path: Path) -> None:

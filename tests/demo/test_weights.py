@@ -1,6 +1,7 @@
 """The shipped weights load where users load them, and are what their model card says."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,26 +20,37 @@ from demo.models.mllm import prompt_ids
 from demo.models.tower import pixel_values
 from demo.models.two_pass import decode
 from demo.scenes import Scene, draw_scenes, pixels_of
+from demo.worlds import WORLDS, World
 
 UNSEEN_SEED = 31_337  # neither trained on nor measured for the card
 SCENES = 80
 
 
+@pytest.fixture(scope="module", params=["shapes"])
+def world(request: pytest.FixtureRequest) -> World:
+    return WORLDS[request.param]
+
+
 @pytest.fixture(scope="module")
-def card() -> dict[str, Any]:
-    kept: dict[str, Any] = json.loads((SHIPPED_WEIGHTS / "model_card.json").read_text())
+def folder(world: World) -> Path:
+    return SHIPPED_WEIGHTS[world.name]
+
+
+@pytest.fixture(scope="module")
+def card(folder: Path) -> dict[str, Any]:
+    kept: dict[str, Any] = json.loads((folder / "model_card.json").read_text())
     return kept
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Evaluation:
+def shipped(folder: Path, world: World) -> Evaluation:
     torch.set_num_threads(1)
-    return Evaluation(SHIPPED_WEIGHTS)
+    return Evaluation(folder, world)
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[Scene]:
-    return draw_scenes("in_distribution", UNSEEN_SEED, range(SCENES))
+def scenes(world: World) -> list[Scene]:
+    return draw_scenes("in_distribution", UNSEEN_SEED, range(SCENES), world)
 
 
 def test_every_bound_of_the_card_holds_on_at_least_500_scenes_a_split(card: dict[str, Any]) -> None:
@@ -47,12 +59,16 @@ def test_every_bound_of_the_card_holds_on_at_least_500_scenes_a_split(card: dict
     assert all(bound["holds"] for bound in card["bounds"])
 
 
-def test_the_card_for_people_shows_the_figures_of_the_card_for_programs(card: dict[str, Any]) -> None:
-    assert (SHIPPED_WEIGHTS / "MODEL_CARD.md").read_text() == card_text(card)
+def test_the_card_is_of_its_world(card: dict[str, Any], world: World) -> None:
+    assert (card["world"], card["about"]) == (world.name, world.about)
 
 
-def test_the_weights_are_as_large_as_the_card_says_and_at_most_20_megabytes(card: dict[str, Any]) -> None:
-    size = sum(file.stat().st_size for part in ("mllm", "clip") for file in (SHIPPED_WEIGHTS / part).iterdir())
+def test_the_card_for_people_shows_the_figures_of_the_card_for_programs(card: dict[str, Any], folder: Path) -> None:
+    assert (folder / "MODEL_CARD.md").read_text() == card_text(card)
+
+
+def test_the_weights_are_as_large_as_the_card_says_and_at_most_20_megabytes(card: dict[str, Any], folder: Path) -> None:
+    size = sum(file.stat().st_size for part in ("mllm", "clip") for file in (folder / part).iterdir())
 
     assert size == card["bytes"] <= 20_000_000
 
@@ -97,17 +113,19 @@ def test_other_prompts_and_unknown_words_are_answered_too(
     prompt: str, shipped: Evaluation, scenes: list[Scene]
 ) -> None:
     some = scenes[:20]
-    answers = decode(shipped.mllm, pixel_values([pixels_of(scene) for scene in some]), torch.zeros(20), prompt)
+    answers = decode(
+        shipped.mllm, shipped.world, pixel_values([pixels_of(scene) for scene in some]), torch.zeros(20), prompt
+    )
     figures = caption_figures([text for text, _ in answers], [scene.names for scene in some])
 
     assert figures.f1 > 0.5
 
 
-def test_transformers_loads_every_weight_and_vllm_finds_its_names() -> None:
+def test_transformers_loads_every_weight_and_vllm_finds_its_names(folder: Path) -> None:
     from transformers import LlavaForConditionalGeneration
 
-    _, loading = LlavaForConditionalGeneration.from_pretrained(SHIPPED_WEIGHTS / "mllm", output_loading_info=True)
-    with safe_open(SHIPPED_WEIGHTS / "mllm" / "model.safetensors", framework="pt") as weights:
+    _, loading = LlavaForConditionalGeneration.from_pretrained(folder / "mllm", output_loading_info=True)
+    with safe_open(folder / "mllm" / "model.safetensors", framework="pt") as weights:
         vision = [key for key in weights.keys() if "vision_tower" in key]  # noqa: SIM118 (not a mapping)
 
     assert not loading["missing_keys"]
@@ -117,10 +135,12 @@ def test_transformers_loads_every_weight_and_vllm_finds_its_names() -> None:
 
 
 @pytest.mark.parametrize("size", [(48, 48), (640, 427), (31, 200)])
-def test_the_processor_makes_the_same_ids_and_pixels_for_any_photo(size: tuple[int, int]) -> None:
+def test_the_processor_makes_the_same_ids_and_pixels_for_any_photo(
+    size: tuple[int, int], folder: Path, world: World
+) -> None:
     from transformers import AutoProcessor
 
-    processor = AutoProcessor.from_pretrained(SHIPPED_WEIGHTS / "mllm")
+    processor = AutoProcessor.from_pretrained(folder / "mllm")
     content = [{"type": "image", "image": Image.new("RGB", size)}, {"type": "text", "text": DEFAULT_PROMPT}]
     chat = [{"role": "user", "content": content}]
     ready = processor.apply_chat_template(
@@ -128,29 +148,29 @@ def test_the_processor_makes_the_same_ids_and_pixels_for_any_photo(size: tuple[i
     )
     text = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
 
-    assert ready["input_ids"][0].tolist() == prompt_ids(DEFAULT_PROMPT, with_image=True)
+    assert ready["input_ids"][0].tolist() == prompt_ids(DEFAULT_PROMPT, world, with_image=True)
     assert ready["pixel_values"].shape == (1, 3, 48, 48)
     assert processor.tokenizer(text, add_special_tokens=True) == processor.tokenizer(text, add_special_tokens=False)
 
 
-def test_pictures_of_scenes_reach_the_model_as_they_did_in_training() -> None:
+def test_pictures_of_scenes_reach_the_model_as_they_did_in_training(folder: Path, world: World) -> None:
     from transformers import AutoImageProcessor
 
-    picture = pixels_of(draw_scenes("dense", UNSEEN_SEED, [0])[0])
-    processor = AutoImageProcessor.from_pretrained(SHIPPED_WEIGHTS / "mllm")
+    picture = pixels_of(draw_scenes("dense", UNSEEN_SEED, [0], world)[0])
+    processor = AutoImageProcessor.from_pretrained(folder / "mllm")
     ready = processor(Image.fromarray(picture), return_tensors="pt")["pixel_values"]
 
     assert torch.allclose(ready, pixel_values([picture]), atol=1e-6)
 
 
-def test_open_clip_loads_the_folder_with_its_tokenizer_and_pictures_as_in_training() -> None:
+def test_open_clip_loads_the_folder_with_its_tokenizer_and_pictures_as_in_training(folder: Path, world: World) -> None:
     import open_clip
 
-    name = f"local-dir:{SHIPPED_WEIGHTS / 'clip'}"
+    name = f"local-dir:{folder / 'clip'}"
     model, _, preprocess = open_clip.create_model_and_transforms(name)
     sentences = ["There is a red ring in the top left.", "A zorp photographs 99 frobnicated gizmos, doesn't it? " * 9]
-    picture = pixels_of(draw_scenes("dense", UNSEEN_SEED, [0])[0])
+    picture = pixels_of(draw_scenes("dense", UNSEEN_SEED, [0], world)[0])
 
-    assert torch.equal(open_clip.get_tokenizer(name)(sentences), token_ids(sentences))
+    assert torch.equal(open_clip.get_tokenizer(name)(sentences), token_ids(sentences, world))
     assert torch.allclose(preprocess(Image.fromarray(picture))[None], pixel_values([picture]), atol=1e-6)
-    assert torch.isfinite(model.encode_text(token_ids(sentences))).all()
+    assert torch.isfinite(model.encode_text(token_ids(sentences, world))).all()
