@@ -31,6 +31,7 @@ class Split(StrEnum):
     THEME_BREAKING = "theme_breaking"
     IN_DISTRIBUTION = "in_distribution"
     DENSE = "dense"
+    UNLABELLED = "unlabelled"
 
 
 def demo(

@@ -125,7 +125,8 @@ class Client:
 
 @asynccontextmanager
 async def client_of(server: MllmServer) -> AsyncIterator[Client]:
-    limits = httpx.Limits(max_connections=None)
+    # vLLM closes a connection after 5 idle seconds: a request that is sent just then would be lost.
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=2)
     async with httpx.AsyncClient(base_url=server.url, timeout=240, limits=limits) as http:
         yield Client(server, http)
 
