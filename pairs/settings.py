@@ -26,6 +26,8 @@ from pairs.model import Ratio
 ENV_PREFIX = "JUDGEFREE_"
 DEMO = "demo"
 """The name of the embedded model and of the embedded encoder."""
+_EMBEDDED = {DEMO: ("shapes", "weights"), "demo-digits": ("digits", "weights-digits")}
+"""Of each embedded model's name: its demo world, and where its weights lie."""
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes for --max-lora-rank; an adapter's own rank may be any up to it."""
 TABLES = ("train", "improve", "ablate")
@@ -228,14 +230,16 @@ def public_name(name: str) -> str:
 
 
 def local_model(name: str, kind: Literal["mllm", "clip"]) -> str:
-    """The folder of the embedded model for `demo`, the absolute folder for a path, else the hub name as it is.
+    """The folder of the embedded model for `demo` and `demo-digits`, the absolute folder for a path, else the hub name.
 
     Raises MissingModel when `name` looks like a path and there is no such folder.
     """
-    if name == DEMO:
-        folder = Path(str(files("pairs"))).parent / "demo" / "weights" / kind
+    if name in _EMBEDDED:
+        world, weights = _EMBEDDED[name]
+        folder = Path(str(files("pairs"))).parent / "demo" / weights / kind
         if not (folder / "config.json").is_file() and not (folder / "open_clip_config.json").is_file():
-            raise MissingModel(f"The embedded {kind} weights are missing; run `judgefree demo-train` to make them.")
+            command = f"judgefree demo-train --world {world} --out {folder.parent}"
+            raise MissingModel(f"The embedded {kind} weights are missing; run `{command}` to make them.")
         return str(folder)
     path = Path(name).expanduser()
     if path.is_dir():
