@@ -1,0 +1,39 @@
+"""Captions of a data set against its objects: the counts of each image, their figures, and two models compared."""
+
+from collections.abc import Sequence
+
+from pairs.metrics import CAPTION_SHARES, CaptionCounts, caption_counts
+from pairs.model import RawAnswer
+from trainer.evaluation import shares
+from trainer.evaluation.dataset import DataSet
+from trainer.evaluation.shares import Comparison, Counts, Figures
+
+_CUT_OFF = "length"
+"""vLLM's finish reason of an answer that ran into max_tokens."""
+
+
+def counts(captions: Sequence[RawAnswer], dataset: DataSet) -> Counts:
+    """The counts of each image's caption, the captions being in the order of the data set's images.
+
+    A word is what white space parts. Raises ValueError where there is not a caption for each image.
+    """
+    rows = tuple(
+        caption_counts(
+            dataset.vocabulary.mentions(caption.text),
+            example.objects,
+            words=len(caption.text.split()),
+            is_truncated=caption.finish_reason == _CUT_OFF,
+        )
+        for caption, example in zip(captions, dataset, strict=True)
+    )
+    return Counts(tuple(example.id for example in dataset), CaptionCounts._fields, rows)
+
+
+def figures(of: Counts, seed: int) -> Figures:
+    """`precision`, `recall`, `f1`, `chair_i`, `chair_s`, `mean_words` and `truncated`, each with its interval."""
+    return shares.estimate(of, CAPTION_SHARES, seed)
+
+
+def compare(ours: Counts, theirs: Counts, seed: int) -> Comparison:
+    """The figures of our captions minus those of theirs on the same images. Raises NotComparable for others."""
+    return shares.compare(ours, theirs, CAPTION_SHARES, seed)

@@ -1,0 +1,143 @@
+"""Figures that are shares of counts, with bootstrap intervals, and the paired comparison of two.
+
+The units that are drawn again are images (or questions, or pairs): counts are taken of each, and a figure is a ratio
+of weighted sums of them (`pairs.metrics.Share`). Intervals are percentile intervals of the bootstrap (Efron, "Bootstrap
+Methods: Another Look at the Jackknife", 1979; Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 13).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pairs.metrics import Share
+from trainer.evaluation.errors import NotComparable
+
+RESAMPLES = 2_000
+CONFIDENCE = 0.95
+_DRAWN_AT_ONCE = 2**22
+"""Draws held in memory at a time: 32 MiB of indices."""
+
+Shares = Mapping[str, Share]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was counted of each unit: `ids` names the units, `names` the columns, `rows` is [units][columns]."""
+
+    ids: tuple[str, ...]
+    names: tuple[str, ...]
+    rows: tuple[tuple[int, ...], ...]
+
+    def array(self) -> Floats:
+        """[units, columns] float64."""
+        return np.array(self.rows, dtype=np.float64).reshape(len(self.ids), len(self.names))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures by name over `units` images (or questions, or pairs)."""
+
+    units: int
+    estimates: dict[str, Estimate]
+
+    def __getitem__(self, name: str) -> Estimate:
+        return self.estimates[name]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure of the first model minus the second's, its 95 % interval, and the shares of resamples in which it is
+    above zero and below; the rest are equal."""
+
+    value: float
+    low: float
+    high: float
+    above: float
+    below: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Differences by figure over the `units` images that both models were asked about."""
+
+    units: int
+    differences: dict[str, Difference]
+
+    def __getitem__(self, name: str) -> Difference:
+        return self.differences[name]
+
+
+def estimate(counts: Counts, shares: Shares, seed: int, resamples: int = RESAMPLES) -> Figures:
+    """Every figure with its interval; the same for the same seed. Raises ValueError where there are no units."""
+    values = counts.array()
+    drawn = np.concatenate([_ratios_of(counts, shares, weights) for weights in _resamples(counts, seed, resamples)])
+    low, high = _bounds(drawn)
+    exact = _ratios(values.sum(axis=0, keepdims=True), counts.names, shares)[0]
+    rows = zip(shares, exact, low, high, strict=True)
+    return Figures(len(counts.ids), {name: Estimate(*map(float, three)) for name, *three in rows})
+
+
+def compare(ours: Counts, theirs: Counts, shares: Shares, seed: int, resamples: int = RESAMPLES) -> Comparison:
+    """Ours minus theirs, figure by figure; each resample draws the same units for both.
+
+    Raises NotComparable where the two are not counts of the same units in the same order, ValueError where there are
+    none.
+    """
+    if ours.ids != theirs.ids:
+        raise NotComparable("The two models were not asked about the same images, so they cannot be compared in pairs.")
+    drawn = np.concatenate(
+        [
+            _ratios_of(ours, shares, weights) - _ratios_of(theirs, shares, weights)
+            for weights in _resamples(ours, seed, resamples)
+        ]
+    )
+    low, high = _bounds(drawn)
+    first, second = (_ratios(one.array().sum(axis=0, keepdims=True), one.names, shares)[0] for one in (ours, theirs))
+    rows = zip(shares, first - second, low, high, (drawn > 0).mean(axis=0), (drawn < 0).mean(axis=0), strict=True)
+    return Comparison(len(ours.ids), {name: Difference(*map(float, five)) for name, *five in rows})
+
+
+def _resamples(counts: Counts, seed: int, resamples: int) -> Iterator[Floats]:
+    """How often each unit was drawn, [some resamples, units], until there are `resamples` of them."""
+    units = len(counts.ids)
+    if units == 0:
+        raise ValueError("there is nothing to draw from")
+    rng = np.random.default_rng(seed)
+    step = max(1, _DRAWN_AT_ONCE // units)
+    for done in range(0, resamples, step):
+        some = min(step, resamples - done)
+        drawn = rng.integers(units, size=(some, units)) + units * np.arange(some)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=some * units).reshape(some, units).astype(np.float64)
+
+
+def _ratios_of(counts: Counts, shares: Shares, weights: Floats) -> Floats:
+    return _ratios(weights @ counts.array(), counts.names, shares)
+
+
+def _ratios(totals: Floats, names: Sequence[str], shares: Shares) -> Floats:
+    """[resamples, columns] totals to [resamples, figures] values."""
+    part, whole = (
+        totals @ np.array([[side.get(name, 0) for side in sides] for name in names], dtype=np.float64)
+        for sides in ([share.part for share in shares.values()], [share.whole for share in shares.values()])
+    )
+    empty = np.broadcast_to([share.of_nothing for share in shares.values()], part.shape)
+    return np.divide(part, whole, out=empty.astype(np.float64), where=whole != 0)
+
+
+def _bounds(drawn: Floats) -> tuple[Floats, Floats]:
+    """The percentile interval of each column."""
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
+    return low, high
