@@ -1,9 +1,9 @@
-"""The demo world: rendered scenes with exact ground truth, and a tiny LLaVA and a tiny CLIP trained on them.
+"""The demo worlds: rendered scenes with exact ground truth, and a tiny LLaVA and a tiny CLIP trained on each.
 
 Promises: the same seed gives the same scenes; captions parse back to the very objects they name; the shipped weights in
-`demo/weights` hold what their model card says. May import `pairs`; must not know of the service, the workers or the
-trainer. Other rooms run it as a process (`python -m demo --help`) and never import it. Importing this package brings
-no torch; `demo.models` does.
+`demo/weights` and `demo/weights-digits` hold what their model cards say. May import `pairs`; must not know of the
+service, the workers or the trainer. Other rooms run it as a process (`python -m demo --help`) and never import it.
+Importing this package brings no torch; `demo.models` does.
 """
 
 from demo.captions import DEFAULT_PROMPT, caption, mentioned_objects
