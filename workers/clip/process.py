@@ -31,9 +31,8 @@ async def serve(settings: Settings) -> None:
     health, metrics, patience = Health(), Metrics(), Patience(stopping)
     with serving(settings.host, settings.verifier_port, health, metrics):
         encoder = await asyncio.to_thread(Encoder.load, settings.clip, settings.clip_device, settings.clip_dtype)
-        log.info("model_loaded", clip=settings.clip, device=encoder.device, dtype=encoder.dtype)
-        images = Images(Blobs(settings.images_url), encoder)
-        scorer = await asyncio.to_thread(Scorer, encoder, images, settings.scorer)
+        log.info("model_loaded", clip=settings.clip, device=encoder.device, dtype=encoder.dtype, scorer=settings.scorer)
+        scorer = Scorer(encoder, Images(Blobs(settings.images_url), encoder), settings.scorer)
         by = Provenance(model.Verifier(model=public_name(settings.clip), scorer=scorer.name), encoder.versions)
         async with AsyncExitStack() as opened:
             try:

@@ -9,6 +9,7 @@ from torch import Tensor
 from pairs.model import Answers, Candidate
 from workers.clip.encoder import Encoder
 from workers.clip.images import ImageEmbedding, Images
+from workers.clip.phrases import noun_phrases
 from workers.clip.scoring import cosines, scored, sentence_score
 from workers.clip.sentences import pieces, split
 
@@ -16,6 +17,10 @@ Loaded = Tensor | ImageEmbedding
 """An image ready to be scored against: its pixels, or its embedding where that is known."""
 
 ScorerName = Literal["sentence", "phrase"]
+_PHRASES_OF: dict[ScorerName, Callable[[str], tuple[str, ...]]] = {
+    "sentence": lambda sentence: (),
+    "phrase": noun_phrases,
+}
 
 
 class Scorer:
@@ -25,7 +30,7 @@ class Scorer:
 
     def __init__(self, encoder: Encoder, images: Images, name: ScorerName = "sentence") -> None:
         self.name = name
-        self._phrases_of = _phrases_of(name)
+        self._phrases_of = _PHRASES_OF[name]
         self._encoder = encoder
         self._images = images
 
@@ -74,11 +79,3 @@ def _sentence_scores(encoder: Encoder, asked: Sequence[tuple[ImageEmbedding, tup
         raise ArithmeticError("the encoder gave an embedding that is not finite")
     left = iter(values)
     return [sentence_score([next(left) for _ in together]) for _, together in asked]
-
-
-def _phrases_of(name: ScorerName) -> Callable[[str], tuple[str, ...]]:
-    if name == "sentence":
-        return lambda sentence: ()
-    from workers.clip.phrases import noun_phrases  # here: TextBlob imports nltk and SciPy, 1.5 s that few need
-
-    return noun_phrases
