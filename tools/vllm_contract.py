@@ -69,7 +69,7 @@ READ_OF_OTHERS = {
     "vllm.sampling_params.SamplingType": "RANDOM_SEED",
     "vllm.config.scheduler.SchedulerConfig": "policy max_num_batched_tokens max_num_seqs",
     "vllm.config.parallel.ParallelConfig": "data_parallel_size enable_batch_sharded_sampling",
-    "vllm.config.vllm.VllmConfig": "speculative_config model_config parallel_config",
+    "vllm.config.vllm.VllmConfig": "speculative_config model_config parallel_config lora_config",
     "vllm.config.model.ModelConfig": "get_vocab_size",
     "vllm.v1.worker.gpu.sample.logits_processor.interface.LogitsContext": (
         "expanded_idx_mapping idx_mapping_np expanded_local_pos pos"

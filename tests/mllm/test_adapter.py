@@ -47,8 +47,7 @@ def merged(mllm_folder: str, adapter: Path, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def server(mllm_folder: str, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MllmServer]:
-    # One slot more than adapters: vLLM 0.32 gives rows without an adapter the last slot on a CPU, and so must be empty.
-    flags = ["--enable-lora", "--max-loras", "2", "--max-lora-rank", str(RANK)]
+    flags = ["--max-loras", "1", "--max-lora-rank", str(RANK)]  # every slot is taken, and rows without one get none
     flags += ["--lora-modules", f"{ADAPTER}={adapter}"]
     with serving(mllm_folder, *flags, log=tmp_path_factory.mktemp("lora") / "vllm.log") as started:
         yield started

@@ -18,6 +18,7 @@ from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
 from workers.mllm.blend import blend, only
 from workers.mllm.lottery import Entrant, Lottery, to_device
+from workers.mllm.spare_slot import add_spare_slot
 from workers.mllm.twins import Role, check_admissible, twin_of
 
 
@@ -63,6 +64,8 @@ class PairedDecoding(LogitsProcessor):  # type: ignore[misc]
         self._vocab = vllm_config.model_config.get_vocab_size()
         self._rows: dict[int, _Row] = {}
         self._groups: list[_Group] = []
+        if vllm_config.lora_config is not None and device.type == "cpu":  # vLLM makes its processors before it loads
+            add_spare_slot()
 
     @classmethod
     def validate_params(cls, sampling_params: SamplingParams) -> None:
