@@ -53,6 +53,7 @@ class Fields(Value):
     ratio_std: Annotated[float, Field(ge=0, le=2)] | None = None
     grounding: GroundingMethod | None = None
     grounding_ratio: Annotated[float, Field(ge=RATIO_MIN, lt=0)] | None = None
+    adapter: str | None = None
     max_tokens: MaxTokens | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None

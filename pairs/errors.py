@@ -96,6 +96,10 @@ class GenerationFailed(JudgefreeError):
         self.is_permanent = is_permanent
 
 
+class AdapterNotLoaded(GenerationFailed):
+    type, title = "adapter-not-loaded", "The model cannot be had with this adapter"
+
+
 class SettingsError(JudgefreeError):
     type, title = "settings", "A setting has a bad value"
 

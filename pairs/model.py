@@ -120,13 +120,14 @@ class Verifier(Value):
 
 
 class Job(Value):
-    """An accepted image, waiting for its two answers."""
+    """An accepted image, waiting for its two answers, which the model gives with `adapter` (none: as it is)."""
 
     id: PairId
     image: ImageRef
     prompt: str
     hallucination: Hallucination
     grounding: Grounding = Grounding()
+    adapter: str | None = None
     sampling: Sampling
     seed: Seed
     created_at: datetime

@@ -51,7 +51,7 @@ async def admit(request: Request, gateway: Gateway) -> Admission:
     async with gateway.room.taken(request):
         asked = await _read(request, key, gateway)
         await _check_fits(asked, gateway)
-        jobs = await _jobs(asked, gateway)
+        jobs = await _jobs(asked, await _adapter(asked, gateway), gateway)
     pair_ids = await gateway.queue.admit(jobs, asked.idempotency)
     queued = [Pair.of_job(job, Status.QUEUED) for job in jobs if job.id in pair_ids]
     gateway.metrics.admitted.inc(len(queued))
@@ -118,7 +118,16 @@ async def _check_fits(asked: Asked, gateway: Gateway) -> None:
             raise
 
 
-async def _jobs(asked: Asked, gateway: Gateway) -> list[Job]:
+async def _adapter(asked: Asked, gateway: Gateway) -> str | None:
+    """The adapter that will answer the request, whatever is promoted until then; that the replica can have it is seen
+    now, while there is somebody to tell."""
+    served = gateway.watch.served()
+    name = await gateway.shelf.chosen(served.policy.model, asked.fields.adapter)
+    await gateway.loader.ensure(served, name)
+    return name
+
+
+async def _jobs(asked: Asked, adapter: str | None, gateway: Gateway) -> list[Job]:
     hashes = await _store_images(asked.images, gateway)
     fields, settings, created_at = asked.fields, gateway.settings, now()
     seed: Seed = fields.seed
@@ -129,6 +138,7 @@ async def _jobs(asked: Asked, gateway: Gateway) -> list[Job]:
             prompt=fields.prompt or settings.prompt,
             hallucination=fields.injection(sha256, settings),
             grounding=fields.grounding.carried_out(),
+            adapter=adapter,
             sampling=fields.sampling(settings),
             seed=seed,
             created_at=created_at,

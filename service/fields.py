@@ -29,6 +29,8 @@ from service.problems import InvalidFields, field_problems
 MAX_PROMPT: Final = 100_000
 """Longest prompt, in characters: far past any context that a model is served with, and small beside an image."""
 
+MAX_NAME: Final = 256
+
 _NESTED = ("hallucination", "grounding")
 _CONTRASTIVE_RATIO = -0.5
 
@@ -83,20 +85,24 @@ class PairFields(_Fields):
     prompt: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT, examples=["Describe the image."])] | None = None
     hallucination: HallucinationFields = HallucinationFields()
     grounding: GroundingFields = GroundingFields()
+    adapter: Annotated[
+        str | None,
+        Field(min_length=1, max_length=MAX_NAME, description="Name of a registered adapter; base: the model as it is"),
+    ] = None
     max_tokens: MaxTokens | None = None
     temperature: Temperature = 0.0
     top_p: TopP = 1.0
     top_k: Annotated[TopK, Field(description="0: all tokens")] = 0
     seed: Seed = DEFAULT_SEED
 
-    @field_validator("prompt")
+    @field_validator("prompt", "adapter")
     @classmethod
-    def _is_storable(cls, prompt: str | None) -> str | None:
-        if prompt is not None and "\0" in prompt:
+    def _is_storable(cls, text: str | None) -> str | None:
+        if text is not None and "\0" in text:
             raise ValueError("must not hold the character NUL")
-        if prompt is not None and not prompt.strip():
+        if text is not None and not text.strip():
             raise ValueError("must not be blank")
-        return prompt
+        return text
 
     def sampling(self, settings: Settings) -> Sampling:
         return Sampling(

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from pairs.adapters import Adapters
 from pairs.blobs import Blobs
 from pairs.doorbell import Doorbell
 from pairs.queue import Queue
 from pairs.settings import Settings
 from pairs.store import Store
+from service.adapters import Loader, Shelf
 from service.bodies import Room
 from service.metrics import Metrics, Tally
 from service.mllm import Mllm
@@ -30,6 +32,8 @@ class Gateway:
     blobs: Blobs
     doorbell: Doorbell
     mllm: Mllm
+    shelf: Shelf
+    loader: Loader
     watch: ModelWatch
     metrics: Metrics
     tally: Tally
@@ -53,7 +57,15 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Ga
         parts.push_async_callback(mllm.close)
         doorbell = await parts.enter_async_context(Doorbell(queue))
         tally = await parts.enter_async_context(Tally(queue, store))
-        watch = await parts.enter_async_context(ModelWatch(mllm))
-        await parts.enter_async_context(Pairer(queue, blobs, mllm, watch, metrics, settings))
+        registry = await Adapters.open(settings.store_url)
+        parts.push_async_callback(registry.close)
+        shelf = Shelf(registry, settings)
+        loader = Loader(mllm, shelf)
+        parts.push_async_callback(loader.close)
+        watch = await parts.enter_async_context(ModelWatch(mllm, shelf))
+        await parts.enter_async_context(Pairer(queue, blobs, mllm, watch, loader, metrics, settings))
         decoding = asyncio.Semaphore(_DECODES_AT_A_TIME)
-        yield Gateway(settings, queue, store, blobs, doorbell, mllm, watch, metrics, tally, decoding, Room(settings))
+        yield Gateway(
+            settings, queue, store, blobs, doorbell, mllm, shelf, loader, watch, metrics, tally, decoding,
+            Room(settings),
+        )  # fmt: skip

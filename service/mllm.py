@@ -5,6 +5,8 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Literal, Self
@@ -12,7 +14,7 @@ from typing import Any, Literal, Self
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout, SocketTimeoutError, TCPConnector
 
-from pairs.errors import GenerationFailed, InvalidField, ModelUnavailable, PromptTooLong
+from pairs.errors import AdapterNotLoaded, GenerationFailed, InvalidField, ModelUnavailable, PromptTooLong
 from pairs.model import Policy, RawAnswer, Sampling
 from pairs.settings import Settings, public_name
 
@@ -30,12 +32,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Served:
-    """What a replica serves: `name` is what requests ask for, `max_model_len` its context in tokens."""
+    """What a replica serves: `name` is what requests ask for to get the model as it is, `adapters` what they may ask
+    for instead, `max_model_len` its context in tokens."""
 
     name: str
     policy: Policy
     max_model_len: int
     version: str
+    adapters: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,10 @@ class Question:
     twin: Twin | None = None
 
 
+class NotServed(ModelUnavailable):
+    """The replica knows no model or adapter of the name that it was asked for."""
+
+
 class Mllm:
     """A replica's client. Raises ModelUnavailable when it is away, GenerationFailed when it refuses one request."""
 
@@ -80,13 +88,32 @@ class Mllm:
         await self._http.close()
 
     async def served(self) -> Served:
-        """What the replica serves; raises ModelUnavailable unless it is well and has the adapter of the settings."""
+        """What the replica serves; raises ModelUnavailable unless it is well."""
         await self._get("/health")
         models, version = await self._get("/v1/models"), await self._get("/version")
-        try:
-            return _served(json.loads(models)["data"], str(json.loads(version)["version"]), self._settings)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ModelUnavailable("What answers in the model's place is not vLLM.") from error
+        with _expecting_vllm():
+            return _served(json.loads(models)["data"], str(json.loads(version)["version"]))
+
+    async def adapters(self) -> dict[str, str]:
+        """The adapters that the replica has loaded, each with the folder that it was told."""
+        models = await self._get("/v1/models")
+        with _expecting_vllm():
+            return {model["id"]: model["root"] for model in json.loads(models)["data"] if model.get("parent")}
+
+    async def load_adapter(self, name: str, path: str) -> None:
+        """Make the replica load an adapter; raises AdapterNotLoaded when it cannot."""
+        request = {"lora_name": name, "lora_path": path}
+        status, content = await self._exchange("POST", "/v1/load_lora_adapter", self._patience, request)
+        if status == HTTPStatus.OK or name in await self.adapters():  # another gateway may have been quicker
+            return
+        message = _message(status, content)
+        if status == HTTPStatus.NOT_FOUND and "adapter" not in message.lower():  # vLLM has no such path to post to
+            reason = "vLLM takes no adapters; start it with a max_lora_rank (judgefree up --max-lora-rank 16)"
+        elif status == HTTPStatus.NOT_FOUND:
+            reason = "vLLM does not find it in the folder that was registered"
+        else:
+            reason = _presentable(message)
+        raise AdapterNotLoaded(f"adapter {name} cannot be loaded: {reason}", is_permanent=True)
 
     async def check_fits(self, served: Served, prompt: str, png: bytes, size: tuple[int, int], max_tokens: int) -> None:
         """Raise PromptTooLong, or InvalidField for `max_tokens`, if prompt, image and answer exceed the context.
@@ -108,10 +135,10 @@ class Mllm:
                 f"max_tokens: {max_tokens} is too many; prompt and image leave {room} tokens of the context."
             )
 
-    async def ask(self, served: Served, question: Question) -> RawAnswer:
-        """The model's answer."""
+    async def ask(self, model: str, question: Question) -> RawAnswer:
+        """The answer of the model or adapter `model`; raises NotServed when the replica knows none of that name."""
         request: dict[str, Any] = {
-            "model": served.name,
+            "model": model,
             "messages": _messages(question.prompt, question.png),
             "max_tokens": question.sampling.max_tokens,
             "temperature": question.sampling.temperature,
@@ -147,7 +174,9 @@ class Mllm:
         match status:
             case HTTPStatus.OK:
                 return content
-            case HTTPStatus.NOT_FOUND | HTTPStatus.SERVICE_UNAVAILABLE:  # the model or adapter went, or the engine died
+            case HTTPStatus.NOT_FOUND:  # the model or adapter went
+                raise NotServed("The model is not served just now; try again shortly.")
+            case HTTPStatus.SERVICE_UNAVAILABLE:  # the engine died
                 raise ModelUnavailable("The model is not served just now; try again shortly.")
             case _ if status < HTTPStatus.INTERNAL_SERVER_ERROR:
                 message = _presentable(_message(status, content))
@@ -169,16 +198,21 @@ class Mllm:
             raise ModelUnavailable("The model cannot be reached just now; try again shortly.") from error
 
 
-def _served(models: list[dict[str, Any]], version: str, settings: Settings) -> Served:
+@contextmanager
+def _expecting_vllm() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelUnavailable("What answers in the model's place is not vLLM.") from error
+
+
+def _served(models: list[dict[str, Any]], version: str) -> Served:
     bases = [model for model in models if not model.get("parent")]
     if not bases:
         raise ModelUnavailable("The replica serves no model.")
-    adapter = settings.adapter
-    if adapter is not None and adapter not in {model["id"] for model in models}:
-        raise ModelUnavailable(f"The model is there, but its adapter {adapter} is not loaded.")
     name = bases[0]["id"]
-    policy = Policy(model=public_name(name), adapter=adapter)
-    return Served(adapter or name, policy, int(bases[0]["max_model_len"]), version)
+    adapters = frozenset(model["id"] for model in models if model.get("parent"))
+    return Served(name, Policy(model=public_name(name)), int(bases[0]["max_model_len"]), version, adapters)
 
 
 def _messages(prompt: str, png: bytes | None) -> list[dict[str, Any]]:

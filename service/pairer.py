@@ -13,14 +13,15 @@ import structlog
 
 from pairs.blobs import Blobs
 from pairs.clock import now
-from pairs.errors import GenerationFailed, ModelUnavailable, QueueUnavailable
+from pairs.errors import GenerationFailed, ModelUnavailable, QueueUnavailable, StoreUnavailable
 from pairs.model import Candidate, GroundingMethod, Job, Method, RawAnswer
 from pairs.queue import Delivery, Queue
 from pairs.settings import Settings
+from service.adapters import Loader
 from service.draws import keyed_int, misleading_prompt
 from service.images import mixed_with_noise
 from service.metrics import Metrics
-from service.mllm import Mllm, Question, Role, Served, Twin
+from service.mllm import Mllm, NotServed, Question, Role, Served, Twin
 from service.watch import ModelWatch
 
 _BLOCK_S = 0.25
@@ -44,10 +45,10 @@ class Pairer:
     """
 
     def __init__(
-        self, queue: Queue, blobs: Blobs, mllm: Mllm, watch: ModelWatch, metrics: Metrics, settings: Settings,
-        grace_s: float = 8,
+        self, queue: Queue, blobs: Blobs, mllm: Mllm, watch: ModelWatch, loader: Loader, metrics: Metrics,
+        settings: Settings, grace_s: float = 8,
     ) -> None:  # fmt: skip
-        self._queue, self._blobs, self._mllm, self._watch = queue, blobs, mllm, watch
+        self._queue, self._blobs, self._mllm, self._watch, self._loader = queue, blobs, mllm, watch, loader
         self._metrics, self._settings, self._grace_s = metrics, settings, grace_s
         self._consumer = f"pairer-{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
         self._in_work: dict[asyncio.Task[None], Delivery[Job]] = {}
@@ -136,8 +137,8 @@ class Pairer:
         except FileNotFoundError:
             failure = GenerationFailed("its image is no longer in the image store", is_permanent=True)
             await self._failed(delivery, failure, log)
-        except OSError as error:  # the image store is away
-            log.warning("the image store is away", cause=repr(error))
+        except (OSError, StoreUnavailable) as error:
+            log.warning("the store or the image store is away", cause=repr(error))
             await asyncio.sleep(_BACK_OFF_S)
             await self._persist(self._give_back, delivery, log)
         except Exception as error:
@@ -183,24 +184,37 @@ class Pairer:
         async with self._slots:
             started = now()
             served = self._watch.served()
-            normal, injected = await answers(self._mllm, served, job, png)
+            normal, injected = await self._answers(served, job, png)
         return Candidate(
             job=job,
             normal=normal,
             injected=injected,
-            policy=served.policy,
+            policy=served.policy.model_copy(update={"adapter": job.adapter}),
             versions={"judgefree": _VERSION, "vllm": served.version},
             generation_started_at=started,
             generated_at=now(),
         )
 
+    async def _answers(self, served: Served, job: Job, png: bytes) -> tuple[RawAnswer, RawAnswer]:
+        if job.adapter is None:
+            return await answers(self._mllm, served.name, job, png)
+        await self._loader.ensure(served, job.adapter)
+        try:
+            return await answers(self._mllm, job.adapter, job, png)
+        except NotServed:  # a replica that was started anew knows no adapter
+            await self._loader.restore(served, job.adapter)
+            return await answers(self._mllm, job.adapter, job, png)
 
-async def answers(mllm: Mllm, served: Served, job: Job, png: bytes) -> tuple[RawAnswer, RawAnswer]:
-    """The normal and the injected answer to `job`; raises UnequalTwins when twins did not decode as one."""
+
+async def answers(mllm: Mllm, model: str, job: Job, png: bytes) -> tuple[RawAnswer, RawAnswer]:
+    """The normal and the injected answer to `job` of `model`, which may be an adapter's name.
+
+    Raises UnequalTwins when twins did not decode as one.
+    """
     seed, injected_seed = (keyed_int(job.seed, job.image.sha256, role) for role in ("normal", "injected"))
     normal = _normal_questions(job, png, seed)
     injected = await _injected_questions(job, png, injected_seed)
-    found = await _together(*(mllm.ask(served, question) for question in (*normal, *injected)))
+    found = await _together(*(mllm.ask(model, question) for question in (*normal, *injected)))
     return _one(found[: len(normal)]), _one(found[len(normal) :])
 
 

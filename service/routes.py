@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 
 from pairs.errors import (
+    AdapterNotLoaded,
     Forbidden,
     GenerationFailed,
     IdempotencyConflict,
@@ -22,6 +23,7 @@ from pairs.errors import (
     StoreUnavailable,
     TooLarge,
     Unauthenticated,
+    UnknownAdapter,
     UnknownPair,
     UnsupportedMediaType,
 )
@@ -112,7 +114,7 @@ def _body_schema() -> dict[str, Any]:
     responses=_DONE_IN_TIME
     | documented(
         MalformedRequest, IdempotencyConflict, TooLarge, NotAnImage, UnsupportedMediaType, InvalidField,
-        PromptTooLong, QueueFull, GenerationFailed, ModelUnavailable, *_AWAY,
+        PromptTooLong, UnknownAdapter, QueueFull, GenerationFailed, AdapterNotLoaded, ModelUnavailable, *_AWAY,
     ),
 )  # fmt: skip
 async def post_pairs(request: Request, response: Response, gateway: ThisGateway) -> Accepted:

@@ -45,7 +45,7 @@ class FailedPair(BaseModel):
 
 
 class ModelStats(BaseModel):
-    """The policy in force while it is there."""
+    """The policy of requests that name no adapter, while the model is there."""
 
     is_there: bool
     policy: Policy | None = None

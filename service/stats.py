@@ -39,4 +39,5 @@ def _model_stats(gateway: Gateway) -> ModelStats:
     if not gateway.watch.is_there:
         return ModelStats(is_there=False)
     served = gateway.watch.served()
-    return ModelStats(is_there=True, policy=served.policy, max_model_len=served.max_model_len, vllm=served.version)
+    policy = served.policy.model_copy(update={"adapter": gateway.shelf.default})
+    return ModelStats(is_there=True, policy=policy, max_model_len=served.max_model_len, vllm=served.version)

@@ -8,6 +8,7 @@ import structlog
 
 from pairs.background import Background
 from pairs.errors import ModelUnavailable
+from service.adapters import Shelf
 from service.mllm import Mllm, Served
 
 _PERIOD_S = 1.0
@@ -20,8 +21,9 @@ _log = structlog.get_logger(__name__)
 class ModelWatch(Background):
     """What the replica serves, as of a moment ago."""
 
-    def __init__(self, mllm: Mllm) -> None:
+    def __init__(self, mllm: Mllm, shelf: Shelf) -> None:
         self._mllm = mllm
+        self._shelf = shelf
         self._served: Served | None = None
         self._there = asyncio.Event()
         self._look = asyncio.Event()
@@ -69,6 +71,7 @@ class ModelWatch(Background):
     async def _probe(self) -> None:
         try:
             found = await self._mllm.served()
+            await self._shelf.refresh(found)
         except ModelUnavailable as error:
             self._missed += 1
             if self._missed >= _SLOW_PROBES_ALLOWED or self._served is None:
@@ -76,7 +79,7 @@ class ModelWatch(Background):
             return
         self._missed = 0
         if found != self._served:
-            _log.info("model is there", model=found.policy.model, adapter=found.policy.adapter, vllm=found.version)
+            _log.info("model is there", model=found.policy.model, adapters=sorted(found.adapters), vllm=found.version)
         self._served = found
         self._there.set()
 

@@ -37,6 +37,7 @@ def submit(
     ratio_std: Annotated[float | None, typer.Option(help="Standard deviation of the ratio.")] = None,
     grounding: Annotated[GroundingMethod | None, typer.Option(help="How the normal answer is decoded.")] = None,
     grounding_ratio: Annotated[float | None, typer.Option(help="Its ratio if contrastive, in [-2, 0).")] = None,
+    adapter: Annotated[str | None, typer.Option(help="A registered adapter, or `base` for the model as it is.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature; 0 is greedy.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Nucleus of the sampling.")] = None,

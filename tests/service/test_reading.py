@@ -22,6 +22,7 @@ from service.metrics import Tally
 from service.reading import accepted_pairs
 from tests.conftest import MakeSettings, free_port
 from tests.examples import a_candidate, a_job, a_pair
+from tests.integration.wire import wired
 from tests.service.conftest import Served, serving
 from tests.service.pictures import picture
 from tests.service.test_bad_input import assert_problem
@@ -212,17 +213,19 @@ async def test_openapi_tells_fields_and_problems(served: Served) -> None:
             found = found[part]
 
 
-async def test_while_redis_is_away_the_gateway_says_so_and_comes_back(make_settings: MakeSettings) -> None:
-    async with serving(make_settings(mllm_url=f"http://127.0.0.1:{free_port()}")) as served:
-        pool = served.gateway.queue.redis.connection_pool
-        port = pool.connection_kwargs["port"]
-        await pool.disconnect()
-        pool.connection_kwargs["port"] = free_port()
+async def test_while_redis_is_away_the_gateway_says_so_and_comes_back(
+    make_settings: MakeSettings, valkey_url: str
+) -> None:
+    away = f"http://127.0.0.1:{free_port()}"
+    async with (
+        wired(valkey_url) as wire,
+        serving(make_settings(mllm_url=away, redis_url=wire.url.replace("http", "redis"))) as served,
+    ):
+        await wire.cut()
         answer = await served.http.get("/v1/stats")
         assert_problem(answer, 503, "queue-unavailable")
         assert "queue" in (await served.http.get("/readyz")).json()["away"]
-        pool.connection_kwargs["port"] = port
-        await pool.disconnect()
+        await wire.mend()
         answer = await _until_ok(served.http, "/v1/stats")
         assert answer.status_code == 200
 
