@@ -1,10 +1,12 @@
 """Captions of a data set against its objects: the counts of each image, their figures, and two models compared."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pairs.metrics import CAPTION_SHARES, CaptionCounts, caption_counts
 from pairs.model import RawAnswer
 from trainer.evaluation import shares
+from trainer.evaluation.asking import Question
 from trainer.evaluation.dataset import DataSet
 from trainer.evaluation.shares import Comparison, Counts, Figures
 
@@ -37,3 +39,25 @@ def figures(of: Counts, seed: int) -> Figures:
 def compare(ours: Counts, theirs: Counts, seed: int) -> Comparison:
     """The figures of our captions minus those of theirs on the same images. Raises NotComparable for others."""
     return shares.compare(ours, theirs, CAPTION_SHARES, seed)
+
+
+@dataclass(frozen=True)
+class Captioning:
+    """The task of describing every image of a data set, as `trainer.evaluation.task` wants it."""
+
+    dataset: DataSet
+    shares = CAPTION_SHARES
+    unit = "images"
+
+    @property
+    def name(self) -> str:
+        return self.dataset.name
+
+    def questions(self, prompt: str) -> list[Question]:
+        return [Question(example.image, prompt) for example in self.dataset]
+
+    def counts(self, answers: Sequence[RawAnswer]) -> Counts:
+        return counts(answers, self.dataset)
+
+    def sample(self, count: int, seed: int) -> "Captioning":
+        return Captioning(self.dataset.sample(count, seed))

@@ -57,6 +57,7 @@ def _run(wanted: Rendering, folder: Path) -> None:
     command = [sys.executable, "-m", "demo", "render", *world, *flags]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode != 0:
-        words = [line.strip("│╭╰─╮╯ ") for line in run.stderr.splitlines()]  # typer draws a box around its complaint
-        said = next((line for line in reversed(words) if line), "it said nothing")
+        lines = [line.strip() for line in run.stderr.splitlines() if line.strip()]
+        boxed = [line.strip("│ ") for line in lines if line.startswith("│")]  # typer draws a box around its complaint
+        said = " ".join(boxed) or (lines[-1] if lines else "it said nothing")
         raise UnreadableDataSet(f"{wanted.world}:{wanted.split} cannot be rendered: {said}")
