@@ -11,7 +11,7 @@ from judgefree.cli import run
 from tests.conftest import free_port
 from tests.service.pictures import picture
 
-OWN_COMMANDS = ["up", "demo", "submit", "export", "requeue", "doctor", "version"]
+OWN_COMMANDS = ["up", "demo", "submit", "export", "requeue", "adapters", "rollback", "doctor", "version"]
 PROGRAMS = {"gateway": "service", "mllm": "workers.mllm", "verifier": "workers.clip"}
 
 
@@ -57,6 +57,9 @@ def test_the_programs_help_is_their_own(command: str, module: str) -> None:
         (["export", "--out", "x", "--url", "http://[::1"], "http://[::1 is no URL of a gateway"),
         (["submit", "~nobody-of-that-name/x"], "There is no file or folder ~nobody-of-that-name/x"),
         (["requeue", "an-id", "--all"], "Give either ids or --all"),
+        (["rollback"], "The model is served as it is; there is nothing to go back to."),
+        (["rollback", "round-9"], "adapter: demo has no adapter round-9; there are base."),
+        (["up", "--max-lora-rank", "12"], "must be 0 (no adapters) or one of vLLM's 1, 8, 16, 32"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(
