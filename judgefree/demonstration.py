@@ -5,7 +5,6 @@ import json
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from judgefree.client import Client, Fields
 from judgefree.contact_sheet import Entry, write_sheet
 from judgefree.ledger import Ledger
 from judgefree.mistakes import Mistake, PartFailed
+from judgefree.rooms import program
 from judgefree.submission import Outcome, Tally, submit_all
 from pairs.model import Decision
 from pairs.settings import Settings, load_settings
@@ -167,7 +167,7 @@ def _submit_scenes(client: Client, scenes: list[Path], places: Places, follow: F
 
 def _demo_world(arguments: list[str]) -> str:
     """Run `python -m demo` and return what it prints; raises PartFailed with its last words."""
-    run = subprocess.run([sys.executable, "-m", "demo", *arguments], capture_output=True, text=True, check=False)
+    run = subprocess.run(program("demo", *arguments), capture_output=True, text=True, check=False)
     if run.returncode != 0:
         words = run.stderr.strip().splitlines()
         raise PartFailed(f"`python -m demo {arguments[0]}` failed: {words[-1] if words else 'it said nothing'}")

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from judgefree import rooms
 from judgefree.commands.terminal import terminal
 from judgefree.launcher.board import Board
 from judgefree.launcher.parts import Plan, base_url, plan
@@ -31,7 +32,7 @@ def program(words: tuple[str, ...]) -> Callable[[typer.Context], None]:
     """A command that becomes `python -m WORDS`: its process id, signals and exit code are the program's."""
 
     def become(context: typer.Context) -> None:
-        os.execv(sys.executable, [sys.executable, "-m", *words, *context.args])
+        os.execv(sys.executable, rooms.program(*words, *context.args))
 
     return become
 

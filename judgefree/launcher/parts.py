@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from judgefree.launcher.probes import HttpProbe, RedisProbe
 from judgefree.launcher.shares import thread_shares
 from judgefree.launcher.stack import Part
 from judgefree.mistakes import Mistake
+from judgefree.rooms import program
 from pairs.settings import Settings, local_model
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -105,7 +105,7 @@ def mllm(settings: Settings, inherited: dict[str, str], threads: int) -> Part:
     return Part(
         "mllm",
         "vLLM",
-        (sys.executable, "-m", MLLM),
+        program(MLLM),
         {"OMP_NUM_THREADS": str(threads)} | inherited,
         HttpProbe(f"{settings.mllm_url}/health"),
     )
@@ -115,7 +115,7 @@ def verifier(settings: Settings, inherited: dict[str, str], threads: int) -> Par
     return Part(
         "verifier",
         "verifier",
-        (sys.executable, "-m", VERIFIER),
+        program(VERIFIER),
         {"OMP_NUM_THREADS": str(threads)} | inherited,
         HttpProbe(f"{base_url(settings.host, settings.verifier_port)}/readyz"),
         frozenset({"valkey"}),
@@ -127,7 +127,7 @@ def gateway(settings: Settings, inherited: dict[str, str]) -> Part:
     return Part(
         "gateway",
         "gateway",
-        (sys.executable, "-m", GATEWAY),
+        program(GATEWAY),
         {"OMP_NUM_THREADS": "1"} | inherited,
         HttpProbe(f"{base_url(settings.host, settings.port)}/readyz"),
         frozenset({"valkey"}),

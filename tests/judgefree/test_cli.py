@@ -12,6 +12,7 @@ from tests.conftest import free_port
 from tests.service.pictures import picture
 
 OWN_COMMANDS = ["up", "demo", "submit", "export", "requeue", "adapters", "rollback", "doctor", "version"]
+_INSTALLED = str(Path(sys.executable).with_name("judgefree"))
 PROGRAMS = {"gateway": "service", "mllm": "workers.mllm", "verifier": "workers.clip"}
 
 
@@ -37,6 +38,15 @@ def test_the_programs_help_is_their_own(command: str, module: str) -> None:
     )
     assert helped.returncode == 0, helped.stderr
     assert f"python -m {module}" in helped.stdout
+
+
+@pytest.mark.parametrize("command", [*PROGRAMS, "demo-train"])
+def test_a_folder_that_is_called_like_a_room_does_not_stand_in_for_it(command: str, tmp_path: Path) -> None:
+    for name in ("service", "workers", "demo", "trainer"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('not this one')")
+    helped = subprocess.run([_INSTALLED, command, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert helped.returncode == 0, helped.stderr
 
 
 @pytest.mark.parametrize(

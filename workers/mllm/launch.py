@@ -138,7 +138,7 @@ def start(launch: Launch) -> None:
     is_cpu = check_installation()
     _check_port(launch)
     environ = environment(launch, is_cpu, os.environ, sorted(os.sched_getaffinity(0)))
-    os.execve(sys.executable, [sys.executable, "-m", SERVER, *arguments(launch, is_cpu)], environ)
+    os.execve(sys.executable, [sys.executable, "-P", "-m", SERVER, *arguments(launch, is_cpu)], environ)
 
 
 def _check_port(launch: Launch) -> None:
