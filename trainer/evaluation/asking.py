@@ -61,6 +61,7 @@ def ask_all(
     serve the model, UnreadableDataSet when an image cannot be read, GenerationFailed when one question cannot be
     answered. Call it outside an event loop.
     """
+    _check_images(questions)
     return asyncio.run(_ask_all(server, model, questions, decoding, on_answer))
 
 
@@ -147,6 +148,13 @@ async def _exchange(
         raise ModelUnavailable(f"The model at {server.url} gave no answer in {server.timeout_s:g} s.") from error
     except (ClientError, TimeoutError) as error:
         raise ModelUnavailable(f"No model can be reached at {server.url}; start it or give its URL.") from error
+
+
+def _check_images(questions: Sequence[Question]) -> None:
+    """A missing image is said before the first question is asked, not an hour later."""
+    missing = [image for image in dict.fromkeys(question.image for question in questions) if not image.is_file()]
+    if missing:
+        raise UnreadableDataSet(f"{len(missing)} images are missing, the first is {missing[0]}.")
 
 
 def _session(server: Server) -> ClientSession:

@@ -68,11 +68,11 @@ class Poll:
 
     def counts(self, answers: Sequence[RawAnswer]) -> Counts:
         """The counts of each image, its questions added up. Raises ValueError where answers are missing."""
-        by_image: dict[str, list[PollCounts]] = {}
-        for item, answer in zip(self.items, answers, strict=True):
-            by_image.setdefault(item.image, []).append(_counts(item.label, said(answer.text)))
-        rows = tuple(PollCounts(*map(sum, zip(*several, strict=True))) for several in by_image.values())
-        return Counts(tuple(by_image), PollCounts._fields, rows)
+        counted = (
+            (item.image, _counts(item.label, said(answer.text)))
+            for item, answer in zip(self.items, answers, strict=True)
+        )
+        return Counts.added_up(PollCounts._fields, counted)
 
     def sample(self, count: int, seed: int) -> "Poll":
         """All questions about at most `count` of the images."""

@@ -5,8 +5,9 @@ of weighted sums of them (`pairs.metrics.Share`). Intervals are percentile inter
 Methods: Another Look at the Jackknife", 1979; Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 13).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,15 @@ class Counts:
     ids: tuple[str, ...]
     names: tuple[str, ...]
     rows: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def added_up(cls, names: Sequence[str], counted: Iterable[tuple[str, Sequence[int]]]) -> Self:
+        """The counts of each unit from pairs (unit, row); rows of the same unit are added up."""
+        rows: dict[str, tuple[int, ...]] = {}
+        for unit, row in counted:
+            before = rows.get(unit, (0,) * len(names))
+            rows[unit] = tuple(a + b for a, b in zip(before, row, strict=True))
+        return cls(tuple(rows), tuple(names), tuple(rows.values()))
 
     def array(self) -> Floats:
         """[units, columns] float64."""
@@ -82,8 +92,10 @@ class Comparison:
 def estimate(counts: Counts, shares: Shares, seed: int, resamples: int = RESAMPLES) -> Figures:
     """Every figure with its interval; the same for the same seed. Raises ValueError where there are no units."""
     values = counts.array()
-    drawn = np.concatenate([_ratios_of(counts, shares, weights) for weights in _resamples(counts, seed, resamples)])
-    low, high = _bounds(drawn)
+    drawn = np.concatenate(
+        [_ratios_of(counts, shares, weights) for weights in resampled(len(counts.ids), seed, resamples)]
+    )
+    low, high = bounds(drawn)
     exact = _ratios(values.sum(axis=0, keepdims=True), counts.names, shares)[0]
     rows = zip(shares, exact, low, high, strict=True)
     return Figures(len(counts.ids), {name: Estimate(*map(float, three)) for name, *three in rows})
@@ -100,18 +112,20 @@ def compare(ours: Counts, theirs: Counts, shares: Shares, seed: int, resamples: 
     drawn = np.concatenate(
         [
             _ratios_of(ours, shares, weights) - _ratios_of(theirs, shares, weights)
-            for weights in _resamples(ours, seed, resamples)
+            for weights in resampled(len(ours.ids), seed, resamples)
         ]
     )
-    low, high = _bounds(drawn)
+    low, high = bounds(drawn)
     first, second = (_ratios(one.array().sum(axis=0, keepdims=True), one.names, shares)[0] for one in (ours, theirs))
     rows = zip(shares, first - second, low, high, (drawn > 0).mean(axis=0), (drawn < 0).mean(axis=0), strict=True)
     return Comparison(len(ours.ids), {name: Difference(*map(float, five)) for name, *five in rows})
 
 
-def _resamples(counts: Counts, seed: int, resamples: int) -> Iterator[Floats]:
-    """How often each unit was drawn, [some resamples, units], until there are `resamples` of them."""
-    units = len(counts.ids)
+def resampled(units: int, seed: int, resamples: int) -> Iterator[Floats]:
+    """How often each unit was drawn, [some resamples, units], until there are `resamples` of them.
+
+    Raises ValueError where there are no units.
+    """
     if units == 0:
         raise ValueError("there is nothing to draw from")
     rng = np.random.default_rng(seed)
@@ -136,7 +150,7 @@ def _ratios(totals: Floats, names: Sequence[str], shares: Shares) -> Floats:
     return np.divide(part, whole, out=empty.astype(np.float64), where=whole != 0)
 
 
-def _bounds(drawn: Floats) -> tuple[Floats, Floats]:
+def bounds(drawn: Floats) -> tuple[Floats, Floats]:
     """The percentile interval of each column."""
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
