@@ -13,7 +13,7 @@ from tests.clip.conftest import World
 from tests.examples import a_candidate
 from workers.clip.encoder import Encoder
 from workers.clip.images import Images
-from workers.clip.scorer import Scorer
+from workers.clip.scorer import Scorer, ScorerName
 from workers.clip.verdict import rule
 
 SCENES = draw_scenes("in_distribution", 4711, range(64))
@@ -39,8 +39,11 @@ def true_and_false(scene: Scene) -> Candidate:
     return a_candidate(normal=normal, injected=injected)
 
 
-async def test_most_true_captions_are_kept_and_few_are_swapped(world: World, shipped: Encoder) -> None:
-    scorer = Scorer(shipped, Images(world.blobs, shipped))
+@pytest.mark.parametrize(("name", "threshold"), [("sentence", 0.03), ("phrase", 0.02)])
+async def test_most_true_captions_are_kept_and_few_are_swapped(
+    world: World, shipped: Encoder, name: ScorerName, threshold: float
+) -> None:
+    scorer = Scorer(shipped, Images(world.blobs, shipped), name)
     decisions = []
     for scene in SCENES:
         sha256 = await world.blobs.put(a_png(scene))
@@ -48,7 +51,7 @@ async def test_most_true_captions_are_kept_and_few_are_swapped(world: World, shi
         job = candidate.job.model_copy(update={"image": candidate.job.image.model_copy(update={"sha256": sha256})})
         loaded = {sha256: await scorer.load(sha256)}
         [answers] = scorer.score([candidate.model_copy(update={"job": job})], loaded)
-        decisions.append(rule(answers.normal, answers.injected, 0.03).decision)
+        decisions.append(rule(answers.normal, answers.injected, threshold).decision)
     assert decisions.count(Decision.KEPT) >= 0.8 * len(decisions)
     assert decisions.count(Decision.SWAPPED) <= 0.1 * len(decisions)
 
