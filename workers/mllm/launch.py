@@ -24,6 +24,10 @@ _TINY_ON_CPU = ("--distributed-executor-backend", "vllm.v1.executor.uniproc_exec
 """A tiny model is run by the engine's own process: one of its own, as vLLM has it on CPUs for the sake of many OpenMP
 threads, waits for the other in a busy loop, and takes the cores from everything else."""
 
+_ADAPTERS_KEPT = 32
+"""So many adapters stay in main memory once they were loaded: what went is read from its folder again in the middle of
+a step, and the engine ends if that is gone."""
+
 
 class LaunchError(Exception):
     """vLLM cannot be started as asked; the message is one sentence for the person who asked."""
@@ -78,6 +82,7 @@ def arguments(launch: Launch, is_cpu: bool) -> list[str]:
         "--override-generation-config": '{"repetition_penalty": 1.0}',
         "--max-lora-rank": str(launch.max_lora_rank) if launch.max_lora_rank else None,
         "--max-loras": str(launch.max_loras) if launch.max_lora_rank else None,
+        "--max-cpu-loras": str(max(_ADAPTERS_KEPT, launch.max_loras)) if launch.max_lora_rank else None,
     }
     flags = ["--enable-prefix-caching", "--disable-uvicorn-access-log", *(_ON_CPU if is_cpu else ())]
     flags += _TINY_ON_CPU if is_cpu and launch.is_tiny else ()
