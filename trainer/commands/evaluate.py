@@ -12,14 +12,18 @@ from rich.console import Console
 from pairs.model import RawAnswer
 from pairs.settings import Settings, load_settings
 from trainer.evaluation.asking import CONCURRENCY, Decoding, Question, Server, ask_all, served_name
-from trainer.evaluation.errors import UnreadableDataSet
+from trainer.evaluation.errors import NotComparable, UnwritableFile
+from trainer.evaluation.finished import read_pairs, stored_pairs
 from trainer.evaluation.following import Bar
-from trainer.evaluation.opening import open_task
+from trainer.evaluation.opening import open_dataset, open_task
 from trainer.evaluation.shares import CONFIDENCE, RESAMPLES
-from trainer.evaluation.table import result_table
+from trainer.evaluation.table import result_table, verification_tables
 from trainer.evaluation.task import Result, Task
 from trainer.evaluation.task import evaluate as evaluate_task
+from trainer.evaluation.truth import judge
+from trainer.evaluation.verification import verification
 
+_STORE = "store"
 _DATA = (
     "demo:SPLIT[:COUNT[:SEED]], a COCO folder, a .jsonl list of images and objects, or a file of yes/no questions "
     "in POPE's format"
@@ -27,57 +31,84 @@ _DATA = (
 
 
 def evaluate(arguments: Sequence[str]) -> None:
-    """Ask the served model about every image, and show its figures with their 95 % intervals."""
+    """Ask the served model about every image, or hold finished pairs against the truth; show figures with their 95 %
+    intervals."""
     asked = _parser().parse_args(arguments)
     settings = load_settings(mllm_url=asked.mllm_url, prompt=asked.prompt, max_tokens=asked.max_tokens)
-    tasks = [open_task(name, asked.cache or settings.data_dir / "scenes", asked.images) for name in asked.data]
+    report = _of_model(asked, settings) if asked.pairs is None else _of_pairs(asked, settings)
+    if asked.out is not None:
+        report |= {"seed": asked.seed, "confidence": CONFIDENCE, "resamples": RESAMPLES}
+        _write(asked.out, json.dumps(report, indent=2) + "\n")
+
+
+def _of_model(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    tasks = [open_task(name, _cache(asked, settings), asked.images) for name in asked.data]
     if asked.limit is not None:
         tasks = [task.sample(asked.limit, asked.seed) for task in tasks]
     server = Server(settings.mllm_url, settings.mllm_timeout_s, asked.concurrency)
     models = _models(asked, server)
-    results = _results(tasks, models, server, settings, asked.seed)
+    results = _results(tasks, models, server, settings, asked)
     console = Console()
     for result in results:
         console.print(result_table(result))
-    if asked.out is not None:
-        _write(asked.out, _report(results, models, settings, asked.seed))
+    found = [asdict(result) for result in results]
+    return {"models": models, "prompt": settings.prompt, "max_tokens": settings.max_tokens, "data": found}
+
+
+def _of_pairs(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    console, found = Console(), []
+    for name in asked.data:
+        dataset = open_dataset(name, _cache(asked, settings), asked.images)
+        is_store = asked.pairs == _STORE
+        pairs = stored_pairs(settings.store_url, settings.images_url) if is_store else read_pairs(Path(asked.pairs))
+        judged = judge(pairs, dataset)
+        known = verification(judged.pairs, asked.seed)
+        for table in verification_tables(name, known):
+            console.print(table)
+        found.append({"name": name, "strangers": judged.strangers} | asdict(known))
+    return {"pairs": asked.pairs, "data": found}
+
+
+def _cache(asked: argparse.Namespace, settings: Settings) -> Path:
+    return asked.cache or settings.data_dir / "scenes"
 
 
 def _models(asked: argparse.Namespace, server: Server) -> list[str]:
     """The served names, the model that is evaluated first."""
     wanted = served_name(server, asked.adapter or asked.model)
-    other = None if asked.compare_with is None else served_name(server, asked.compare_with)
-    return [wanted] if other in (None, wanted) else [wanted, str(other)]
+    if asked.compare_with is None:
+        return [wanted]
+    if asked.compare_with == wanted:
+        raise NotComparable(f"{wanted} is what is evaluated; --compare-with must name another.")
+    return [wanted, served_name(server, asked.compare_with)]
 
 
-def _results(tasks: list[Task], models: list[str], server: Server, settings: Settings, seed: int) -> list[Result]:
+def _results(
+    tasks: list[Task], models: list[str], server: Server, settings: Settings, asked: argparse.Namespace
+) -> list[Result]:
     total = len(models) * sum(len(task.questions(settings.prompt)) for task in tasks)
-    decoding = Decoding(settings.max_tokens, seed=seed)
+    decoding = Decoding(settings.max_tokens, seed=asked.seed)
+    said: list[dict[str, str]] = []
     with Bar(Console(stderr=True), total) as bar:
 
         def answer(model: str, questions: Sequence[Question]) -> list[RawAnswer]:
-            return ask_all(server, model, questions, decoding, bar.advance)
+            answers = ask_all(server, model, questions, decoding, bar.advance)
+            for question, one in zip(questions, answers, strict=True):
+                about = {"model": model, "image": str(question.image), "prompt": question.prompt}
+                said.append(about | {"text": one.text, "finish_reason": one.finish_reason})
+            return answers
 
-        return [evaluate_task(bar.now_at(task), models, settings.prompt, answer, seed) for task in tasks]
-
-
-def _report(results: list[Result], models: list[str], settings: Settings, seed: int) -> dict[str, Any]:
-    return {
-        "models": models,
-        "prompt": settings.prompt,
-        "max_tokens": settings.max_tokens,
-        "seed": seed,
-        "confidence": CONFIDENCE,
-        "resamples": RESAMPLES,
-        "data": [asdict(result) for result in results],
-    }
+        results = [evaluate_task(bar.now_at(task), models, settings.prompt, answer, asked.seed) for task in tasks]
+    if asked.answers is not None:
+        _write(asked.answers, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in said))
+    return results
 
 
-def _write(file: Path, report: dict[str, Any]) -> None:
+def _write(file: Path, text: str) -> None:
     try:
-        file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UnreadableDataSet(f"{file} cannot be written: {error.strerror}.") from error
+        raise UnwritableFile(f"{file} cannot be written: {error.strerror}.") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,14 +124,24 @@ def _parser() -> argparse.ArgumentParser:
     add("--prompt", help="what to ask about an image (setting prompt)")
     add("--max-tokens", type=_positive, help="length of an answer (setting max_tokens)")
     add("--concurrency", type=_positive, default=CONCURRENCY, help="questions in flight at a time")
-    add("--seed", type=int, default=0, help="draws the intervals, and what --limit takes")
+    add("--seed", type=_natural, default=0, help="draws the intervals, and what --limit takes")
     add("--cache", type=Path, help="folder for rendered scenes; `scenes` in data_dir if not given")
+    add("--pairs", metavar="FILE", help="hold the finished pairs of this .jsonl file, or of the `store`, against the "
+        "truth instead; no model is asked")  # fmt: skip
+    add("--answers", type=Path, metavar="FILE", help="file to write every answer to, one JSON object a line")
     add("--out", type=Path, help="file to write the figures to, as JSON")
     return parser
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+    return _at_least(1, text)
+
+
+def _natural(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if (number := int(text)) < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}")
     return number

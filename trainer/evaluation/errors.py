@@ -19,3 +19,9 @@ class NotComparable(JudgefreeError):
     """Two models were not asked about the same images."""
 
     type, title = "not-comparable", "The two cannot be compared"
+
+
+class UnwritableFile(JudgefreeError):
+    """Where the figures or answers were to go cannot be written."""
+
+    type, title = "unwritable-file", "The file cannot be written"

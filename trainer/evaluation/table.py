@@ -1,21 +1,28 @@
-"""Results for people: a table a data set, a row a figure, each with its interval."""
+"""Results for people: tables with a row a figure, each with its interval."""
+
+from collections.abc import Iterable
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from trainer.evaluation.shares import Difference, Estimate
+from trainer.evaluation.shares import Difference, Estimate, Figures
 from trainer.evaluation.task import Result
+from trainer.evaluation.verification import Verification
 
-_LABELS = {"f1": "F1", "chair_i": "CHAIR_i", "chair_s": "CHAIR_s", "mean_words": "mean words", "yes_ratio": "yes ratio"}
+_LABELS = {
+    "f1": "F1",
+    "chair_i": "CHAIR_i",
+    "chair_s": "CHAIR_s",
+    "accuracy_before": "right before",
+    "accuracy_after": "right after",
+}
+_BY = ("accuracy_before", "accuracy_after", "swap_precision", "swap_recall", "discarded")
 
 
 def result_table(result: Result) -> Table:
     """Figures by model; of two models also the first minus the second, and in how many resamples that is above 0."""
     units = next(iter(result.figures.values())).units
-    table = Table(box=SIMPLE_HEAD, title=f"{result.name}, {units} {result.unit}", title_justify="left")
-    table.add_column("")
-    for model in result.figures:
-        table.add_column(model, justify="right")
+    table = _table(f"{result.name}: {units} {result.unit}", "", *result.figures)
     if result.comparison is not None:
         table.add_column("difference", justify="right")
         table.add_column("above 0", justify="right")
@@ -23,8 +30,44 @@ def result_table(result: Result) -> Table:
         cells = [_estimate(name, figures[name]) for figures in result.figures.values()]
         if result.comparison is not None:
             cells += [_difference(name, result.comparison[name]), f"{result.comparison[name].above:.0%}"]
-        table.add_row(_LABELS.get(name, name), *cells)
+        table.add_row(_label(name), *cells)
     return table
+
+
+def verification_tables(name: str, found: Verification) -> Iterable[Table]:
+    """All pairs, the pairs by hallucination ratio, and by threshold."""
+    whole = _table(f"{name}: {found.pairs} pairs about {found.figures.units} images", "", "all pairs")
+    for figure, one in found.figures.estimates.items():
+        whole.add_row(_label(figure), _estimate(figure, one))
+    if found.roc is not None:
+        whole.add_row("margin's AUC", _estimate("auc", found.roc.auc))
+    yield whole
+    if found.by_ratio:
+        by_ratio = _table("by hallucination ratio h", "h", "pairs", *map(_label, _BY))
+        for bin_ in found.by_ratio:
+            span = f"{bin_.low:.2f}" if bin_.low == bin_.high else f"{bin_.low:.2f}–{bin_.high:.2f}"
+            by_ratio.add_row(span, str(bin_.pairs), *_values(bin_.figures))
+        yield by_ratio
+    by_threshold = _table("by threshold of the margin", "threshold", *map(_label, _BY))
+    for at in found.by_threshold:
+        by_threshold.add_row(f"{at.threshold:.3g}", *_values(at.figures))
+    yield by_threshold
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    table.add_column(first, no_wrap=True)
+    for other in others:
+        table.add_column(other, justify="right")
+    return table
+
+
+def _label(name: str) -> str:
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+def _values(figures: Figures) -> list[str]:
+    return [f"{figures[name].value:.3f}" for name in _BY]
 
 
 def _places(name: str) -> int:
