@@ -24,6 +24,8 @@ from trainer.evaluation.truth import judge
 from trainer.evaluation.verification import verification
 
 _STORE = "store"
+_WIDTH = 120
+"""Of tables that go to a file or a pipe, in columns."""
 _DATA = (
     "demo:SPLIT[:COUNT[:SEED]], a COCO folder, a .jsonl list of images and objects, or a file of yes/no questions "
     "in POPE's format"
@@ -33,7 +35,7 @@ _DATA = (
 def evaluate(arguments: Sequence[str]) -> None:
     """Ask the served model about every image, or hold finished pairs against the truth; show figures with their 95 %
     intervals."""
-    asked = _parser().parse_args(arguments)
+    asked = parser().parse_args(arguments)
     settings = load_settings(mllm_url=asked.mllm_url, prompt=asked.prompt, max_tokens=asked.max_tokens)
     report = _of_model(asked, settings) if asked.pairs is None else _of_pairs(asked, settings)
     if asked.out is not None:
@@ -48,7 +50,7 @@ def _of_model(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     server = Server(settings.mllm_url, settings.mllm_timeout_s, asked.concurrency)
     models = _models(asked, server)
     results = _results(tasks, models, server, settings, asked)
-    console = Console()
+    console = _console()
     for result in results:
         console.print(result_table(result))
     found = [asdict(result) for result in results]
@@ -56,7 +58,7 @@ def _of_model(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 
 def _of_pairs(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    console, found = Console(), []
+    console, found = _console(), []
     for name in asked.data:
         dataset = open_dataset(name, _cache(asked, settings), asked.images)
         is_store = asked.pairs == _STORE
@@ -67,6 +69,11 @@ def _of_pairs(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             console.print(table)
         found.append({"name": name, "strangers": judged.strangers} | asdict(known))
     return {"pairs": asked.pairs, "data": found}
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDTH)
 
 
 def _cache(asked: argparse.Namespace, settings: Settings) -> Path:
@@ -111,7 +118,8 @@ def _write(file: Path, text: str) -> None:
         raise UnwritableFile(f"{file} cannot be written: {error.strerror}.") from error
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The flags of `judgefree evaluate`."""
     parser = argparse.ArgumentParser(prog="judgefree evaluate", description=evaluate.__doc__)
     add = parser.add_argument
     add("--data", action="append", required=True, metavar="DATASET", help=f"{_DATA}; may be repeated")

@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from trainer.evaluation.shares import Difference, Estimate, Figures
 from trainer.evaluation.task import Result
@@ -19,10 +21,10 @@ _LABELS = {
 _BY = ("accuracy_before", "accuracy_after", "swap_precision", "swap_recall", "discarded")
 
 
-def result_table(result: Result) -> Table:
+def result_table(result: Result) -> Group:
     """Figures by model; of two models also the first minus the second, and in how many resamples that is above 0."""
     units = next(iter(result.figures.values())).units
-    table = _table(f"{result.name}: {units} {result.unit}", "", *result.figures)
+    table = _table("", *result.figures)
     if result.comparison is not None:
         table.add_column("difference", justify="right")
         table.add_column("above 0", justify="right")
@@ -31,31 +33,36 @@ def result_table(result: Result) -> Table:
         if result.comparison is not None:
             cells += [_difference(name, result.comparison[name]), f"{result.comparison[name].above:.0%}"]
         table.add_row(_label(name), *cells)
-    return table
+    return _titled(f"{result.name}: {units} {result.unit}", table)
 
 
-def verification_tables(name: str, found: Verification) -> Iterable[Table]:
+def verification_tables(name: str, found: Verification) -> Iterable[Group]:
     """All pairs, the pairs by hallucination ratio, and by threshold."""
-    whole = _table(f"{name}: {found.pairs} pairs about {found.figures.units} images", "", "all pairs")
+    whole = _table("", "all pairs")
     for figure, one in found.figures.estimates.items():
         whole.add_row(_label(figure), _estimate(figure, one))
     if found.roc is not None:
         whole.add_row("margin's AUC", _estimate("auc", found.roc.auc))
-    yield whole
+    yield _titled(f"{name}: {found.pairs} pairs about {found.figures.units} images", whole)
     if found.by_ratio:
-        by_ratio = _table("by hallucination ratio h", "h", "pairs", *map(_label, _BY))
+        by_ratio = _table("h", "pairs", *map(_label, _BY))
         for bin_ in found.by_ratio:
             span = f"{bin_.low:.2f}" if bin_.low == bin_.high else f"{bin_.low:.2f}–{bin_.high:.2f}"
             by_ratio.add_row(span, str(bin_.pairs), *_values(bin_.figures))
-        yield by_ratio
-    by_threshold = _table("by threshold of the margin", "threshold", *map(_label, _BY))
+        yield _titled("by hallucination ratio h", by_ratio)
+    by_threshold = _table("threshold", *map(_label, _BY))
     for at in found.by_threshold:
         by_threshold.add_row(f"{at.threshold:.3g}", *_values(at.figures))
-    yield by_threshold
+    yield _titled("by threshold of the margin", by_threshold)
 
 
-def _table(title: str, first: str, *others: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+def _titled(title: str, table: Table) -> Group:
+    """A table's own title would be broken at the table's width."""
+    return Group(Text(title), table)
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(first, no_wrap=True)
     for other in others:
         table.add_column(other, justify="right")
