@@ -11,16 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pairs.clock import now
 from pairs.database import Guard, insert_into, open_engine
-from pairs.errors import AdapterExists, JudgefreeError, UnknownAdapter
+from pairs.errors import AdapterExists, NothingEarlier, UnknownAdapter
 from pairs.model import Value
 from pairs.schema import adapters, promotions
 
 BASE: Final = "base"
 """What asks for the model as it is, wherever an adapter's name may stand."""
-
-
-class NothingEarlier(JudgefreeError):
-    type, status, title = "nothing-earlier", 409, "There is no earlier adapter"
 
 
 class Adapter(Value):

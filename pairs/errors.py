@@ -70,6 +70,10 @@ class AdapterExists(JudgefreeError):
     type, status, title = "adapter-exists", 409, "The adapter's name is taken by another one"
 
 
+class NothingEarlier(JudgefreeError):
+    type, status, title = "nothing-earlier", 409, "There is no earlier adapter"
+
+
 class QueueFull(JudgefreeError):
     type, status, title = "queue-full", 429, "The queue is full"
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pairs.adapters import Adapter, Adapters, NothingEarlier, Promotion, earlier
+from pairs.adapters import Adapter, Adapters, Promotion, earlier
 from pairs.clock import now
-from pairs.errors import AdapterExists, UnknownAdapter
+from pairs.errors import AdapterExists, NothingEarlier, UnknownAdapter
 
 MODEL = "tiny"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
