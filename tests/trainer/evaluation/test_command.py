@@ -13,6 +13,7 @@ from demo.metrics import caption_figures
 from demo.scenes import draw_scenes
 from pairs.errors import GenerationFailed, ModelUnavailable
 from pairs.settings import local_model
+from pairs.torchvision_cpu import declare_missing_ops
 from tests.conftest import free_port
 from tests.mllm.server import MllmServer, serving
 from tests.processes import ROOT
@@ -27,6 +28,7 @@ RANK = 4
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as PEFT saves it: small random changes to the attention of the demo's language model."""
+    declare_missing_ops()
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import LlavaForConditionalGeneration
