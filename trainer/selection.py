@@ -17,9 +17,10 @@ TRAINABLE = (Verdict.KEEP, Verdict.SWAP)
 class Selection:
     """What is asked of the rows.
 
-    `query` is what the store is asked for. Of what it gives: at most `max_margin` in size, at most `per_image` rows an
-    image and `per_policy` a policy, as many of each injection method where `balance_methods`, and at most `count` rows
-    in all; which ones is drawn by `seed`. A share `held_out` of the *images* is not trained on.
+    `query` is what the store is asked for, and with `ids` only the pairs of these ids are looked at. Of what it gives:
+    at most `max_margin` in size, at most `per_image` rows an image and `per_policy` a policy, as many of each injection
+    method where `balance_methods`, and at most `count` rows in all; which ones is drawn by `seed`. A share `held_out`
+    of the *images* is not trained on.
     """
 
     query: PairFilter = field(default_factory=lambda: PairFilter(verdicts=TRAINABLE))
@@ -30,6 +31,7 @@ class Selection:
     count: int | None = None
     held_out: float = 0.0
     seed: int = 0
+    ids: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ def select(rows: Iterable[Row], asked: Selection) -> dict[str, bool]:
     labels = [
         _Label(row.id, row.image_sha256, row.method, row.policy)
         for row in rows
-        if asked.max_margin is None or row.margin is None or abs(row.margin) <= asked.max_margin
+        if (asked.max_margin is None or row.margin is None or abs(row.margin) <= asked.max_margin)
+        and (asked.ids is None or row.id in asked.ids)
     ]
     labels.sort(key=lambda label: sha256(f"{asked.seed}:{label.id}".encode()).digest())
     labels = _at_most(labels, asked.per_image, "image_sha256")

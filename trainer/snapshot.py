@@ -194,7 +194,7 @@ class Snapshots:
             methods=dict(sorted(counts["method"].items())),
             policies=dict(sorted(counts["policy"].items())),
             source=source.name,
-            selection=json.loads(json.dumps(asdict(selection), default=str)),
+            selection=_described(selection),
             created_at=now().isoformat(),
         )
 
@@ -234,6 +234,12 @@ def _batches(rows: Iterator[Row], chosen: dict[str, bool]) -> Iterator[list[Row]
             batch = []
     if batch:
         yield batch
+
+
+def _described(selection: Selection) -> dict[str, Any]:
+    """The selection as JSON; of the ids that were asked for, how many they were."""
+    said: dict[str, Any] = json.loads(json.dumps(asdict(selection), default=str))
+    return said | {"ids": None if selection.ids is None else len(selection.ids)}
 
 
 def _columns(row: Row, held_out: bool) -> dict[str, Any]:

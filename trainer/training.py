@@ -19,7 +19,8 @@ declare_missing_ops()  # before transformers imports torchvision
 import torch  # noqa: E402
 from peft import LoraConfig, PeftModel  # noqa: E402
 from rich.console import Console  # noqa: E402
-from transformers import AutoModelForImageTextToText, AutoProcessor  # noqa: E402
+from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback  # noqa: E402
+from transformers.integrations import TensorBoardCallback  # noqa: E402
 from trl import DPOConfig  # noqa: E402
 
 from trainer.checkpoints import Marks, last_whole  # noqa: E402
@@ -27,9 +28,9 @@ from trainer.lora import target_pattern  # noqa: E402
 from trainer.preference import MarginCollator, MarginDPOTrainer, forget_parent  # noqa: E402
 from trainer.progress import Bar, Lines  # noqa: E402
 
-FACTS, METRICS = "training.json", "metrics.jsonl"
+FACTS, METRICS, TENSORBOARD = "training.json", "metrics.jsonl", "tensorboard"
 _PACKAGES = ("judgefree", "torch", "transformers", "trl", "peft")
-_NOT_OF_THE_RESULT = {"out", "name", "snapshot", "workers", "save_every", "log_every", "tensorboard"}
+_NOT_OF_THE_RESULT = {"out", "name", "snapshot", "pairs", "workers", "save_every", "log_every", "tensorboard"}
 
 
 class SnapshotTooSmall(JudgefreeError):
@@ -82,6 +83,7 @@ def train(run: Run, snapshots: Snapshots, adapters: Path, console: Console) -> P
     work.mkdir(parents=True, exist_ok=True)
     _write(work / FACTS, {"run": run.identity()})
     data = split(snapshots, run.snapshot, work / "cache")
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(work / TENSORBOARD)  # transformers takes it from nowhere else
     try:
         trainer = _trainer(run, data, work, console)
         with _bar(trainer):
@@ -121,12 +123,13 @@ def _trainer(run: Run, data: Split, work: Path, console: Console) -> MarginDPOTr
         train_dataset=data.train,
         processing_class=processor,
         peft_config=lora,
-        callbacks=[Marks(), Lines(work / METRICS)],
+        callbacks=[Marks(), Lines(work / METRICS), *([TensorBoardCallback()] if recipe.tensorboard else [])],
         gamma=recipe.margin_gamma,
         mean_margin=run.snapshot.mean_margin,
     )
     if run.parent is not None and recipe.reference == "base":
         forget_parent(trainer.model)
+    trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
         trainer.add_callback(Bar(console))
     return trainer
@@ -154,12 +157,12 @@ def _arguments(recipe: Recipe, work: Path) -> DPOConfig:
         use_cpu=not is_on_gpu,
         gradient_checkpointing=is_on_gpu if recipe.gradient_checkpointing is None else recipe.gradient_checkpointing,
         dataloader_num_workers=recipe.workers,
+        ddp_find_unused_parameters=False,  # every pair has an image, so every weight that is trained is used
         remove_unused_columns=False,
         logging_steps=recipe.log_every,
-        logging_dir=str(work / "tensorboard"),
         save_steps=recipe.save_every,
         save_total_limit=2,
-        report_to=["tensorboard"] if recipe.tensorboard else [],
+        report_to=[],
         disable_tqdm=True,
         seed=recipe.seed,
         data_seed=recipe.seed,
@@ -201,6 +204,8 @@ def _finish(trainer: MarginDPOTrainer, run: Run, work: Path, done: Path, held_ou
     for stray in ready.glob("training_args.bin"):
         stray.unlink()
     shutil.copy(work / METRICS, ready / METRICS)
+    if run.recipe.tensorboard:
+        shutil.copytree(work / TENSORBOARD, ready / TENSORBOARD)
     facts = {
         "run": run.identity(),
         "name": run.name,

@@ -23,6 +23,10 @@ PROGRAMS = (
     ("gateway", ("service",), "Run the gateway here; further arguments are its own."),
     ("mllm", ("workers.mllm",), "Run vLLM with paired decoding here; further arguments are its own."),
     ("verifier", ("workers.clip",), "Run the verifier here; further arguments are its own."),
+    ("train", ("trainer", "train"), "Train an adapter on the store's pairs; further arguments are the trainer's."),
+    ("evaluate", ("trainer", "evaluate"), "Evaluate a served model; further arguments are the evaluator's."),
+    ("snapshot", ("trainer", "snapshot"), "Write down what can be trained on; further arguments are the trainer's."),
+    ("snapshots", ("trainer", "snapshots"), "List the snapshots."),
     ("demo-train", ("demo", "train"), "Train the two embedded models; further arguments are the trainer's."),
     ("demo-evaluate", ("demo", "evaluate"), "Evaluate the two embedded models; further arguments are the evaluator's."),
 )

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
@@ -13,7 +14,7 @@ from pairs.model import Decision
 from pairs.settings import Settings, load_settings, local_model
 from pairs.store import PairFilter
 from trainer.recipe import Recipe
-from trainer.rows import StoreSource
+from trainer.rows import StoreSource, UnreadableSource
 from trainer.selection import TRAINABLE, Selection
 from trainer.snapshot import Snapshot, Snapshots
 from trainer.training import FACTS, Run, train
@@ -26,12 +27,13 @@ def run_training(arguments: Sequence[str]) -> None:
     snapshots = Snapshots(settings.snapshots_url, settings.images_url)
     adapters = recipe.out or settings.data_dir / "adapters"
     console = Console(stderr=True)
-    snapshot = _agreed(recipe, settings, snapshots, adapters)
+    process = PartialState(cpu=not torch.cuda.is_available())
+    snapshot = _agreed(process, recipe, settings, snapshots, adapters)
     run = plan(recipe, settings, snapshot)
-    if PartialState().is_main_process:
+    if process.is_main_process:
         console.print(f"Training {run.name} on snapshot {snapshot.name}: {snapshot.trained_on} pairs")
     folder = train(run, snapshots, adapters, console)
-    if PartialState().is_main_process:
+    if process.is_main_process:
         print(folder)  # noqa: T201 - the command's result
 
 
@@ -57,13 +59,23 @@ def selection(recipe: Recipe) -> Selection:
         recipe.count,
         recipe.held_out,
         recipe.seed,
+        None if recipe.pairs is None else _ids(recipe.pairs),
     )
 
 
-def _agreed(recipe: Recipe, settings: Settings, snapshots: Snapshots, adapters: Path) -> Snapshot:
+def _ids(file: Path) -> frozenset[str]:
+    try:
+        return frozenset(str(json.loads(line)["id"]) for line in file.read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnreadableSource(f"{file} is no file of pairs, one JSON object with an id a line.") from error
+
+
+def _agreed(
+    process: PartialState, recipe: Recipe, settings: Settings, snapshots: Snapshots, adapters: Path
+) -> Snapshot:
     """The snapshot, the same for every process of a distributed run: the first one takes it."""
     names = [""]
-    if PartialState().is_main_process:
+    if process.is_main_process:
         names = [_snapshot(recipe, settings, snapshots, adapters).name]
     broadcast_object_list(names)
     return snapshots.find(names[0])

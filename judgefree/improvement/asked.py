@@ -1,0 +1,28 @@
+"""What is asked of an improvement run: written down with it, and the same when it goes on."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pairs.model import Method, Ratio, Temperature, Value
+
+POOL = "demo:unlabelled"
+PROMOTION = ("demo:in_distribution:400:30000", "demo:theme_breaking:400:30000")
+"""Scenes of another seed than the ones that weights and evidence are measured on."""
+
+
+class Asked(Value):
+    """`images`: paths, or WORLD:SPLIT, of which each round takes `count` new scenes. `promote_on` are the data sets of
+    the gate, `test` those that are only reported. `train` are further flags of `judgefree train`."""
+
+    rounds: Annotated[int, Field(ge=1)] = 5
+    images: tuple[str, ...] = (POOL,)
+    count: Annotated[int, Field(ge=1)] = 1024
+    promote_on: tuple[str, ...] = PROMOTION
+    test: tuple[str, ...] = ()
+    method: Method = Method.BLEND
+    ratio_mean: Ratio | None = None
+    ratio_std: Annotated[float, Field(ge=0, le=2)] | None = None
+    temperature: Temperature | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    train: tuple[str, ...] = ()
