@@ -109,7 +109,7 @@ def truth(scenes: list[Scene], mentioned: list[list[SceneObject]]) -> Tensor:
 def recipe(world: World, seed: int, *, fast: bool) -> Recipe:
     if fast:
         return Recipe("clip", world.name, seed, steps=12, batch_size=8, peak_lr=1e-3, checkpoint_every=2)
-    return Recipe("clip", world.name, seed, steps=1000, batch_size=96, peak_lr=1e-3)
+    return Recipe("clip", world.name, seed, steps=world.steps["clip"], batch_size=96, peak_lr=1e-3)
 
 
 def train_clip(plan: Recipe, checkpoint: Path, progress: Progress) -> open_clip.CLIP:

@@ -175,7 +175,7 @@ def _batch(plan: Recipe, step: int) -> _Batch:
 def recipe(world: World, seed: int, *, fast: bool) -> Recipe:
     if fast:
         return Recipe("mllm", world.name, seed, steps=12, batch_size=4, peak_lr=2e-3, checkpoint_every=2)
-    return Recipe("mllm", world.name, seed, steps=650, batch_size=32, peak_lr=2e-3)
+    return Recipe("mllm", world.name, seed, steps=world.steps["mllm"], batch_size=32, peak_lr=2e-3)
 
 
 def train_mllm(

@@ -101,7 +101,7 @@ def load_reader(tower: nn.Module, head_file: Path, world: World) -> PatchReader:
 def recipe(world: World, seed: int, *, fast: bool) -> Recipe:
     if fast:
         return Recipe("tower", world.name, seed, steps=12, batch_size=8, peak_lr=1e-3, checkpoint_every=2)
-    return Recipe("tower", world.name, seed, steps=1200, batch_size=64, peak_lr=1e-3)
+    return Recipe("tower", world.name, seed, steps=world.steps["tower"], batch_size=64, peak_lr=1e-3)
 
 
 def train_tower(plan: Recipe, checkpoint: Path, progress: Progress) -> PatchReader:

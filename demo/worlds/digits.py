@@ -17,7 +17,7 @@ WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 INKS: dict[str, tuple[int, int, int]] = {"red": (205, 35, 35), "green": (20, 140, 50), "blue": (40, 60, 205)}
 RADIUS_PX = (5.5, 7.5)
 JITTER_PX = 1.0
-CONTRAST = (0.4, 1.0)
+CONTRAST = (0.3, 1.0)
 SCAN_SIDE = 8
 _INK_LEVELS = 16.0
 
@@ -77,7 +77,8 @@ DIGITS = World(
     # Neighbouring themes share two objects.
     themes=overlapping_themes(names_of(INKS, WORDS), count=6, size=7, step=5),
     background=(180.0, 235.0),
-    noise_sigma=18.0,
+    noise_sigma=26.0,
     draw_object=_draw,
     coverage_of=_coverage,
+    steps={"tower": 1200, "mllm": 650, "clip": 1500},
 )

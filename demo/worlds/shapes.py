@@ -69,4 +69,5 @@ SHAPES = World(
     noise_sigma=22.0,
     draw_object=_draw,
     coverage_of=_coverage,
+    steps={"tower": 1200, "mllm": 650, "clip": 1000},
 )

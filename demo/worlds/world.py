@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ class SceneObject:
         return PLACES[self.cell]
 
 
+Stage = Literal["tower", "mllm", "clip"]
 DrawObject = Callable[[np.random.Generator, str, int, str], SceneObject]
 """(random numbers, name, cell, split) -> the object as it stands in that cell of a scene of that split."""
 
@@ -52,7 +54,9 @@ class World:
     """The objects that scenes may hold, the themes that they go together in, and how they look.
 
     An object is a colour and a shape. `about` names the objects for people; `coverage_of` gives the share of ink that
-    an object puts on each pixel of its cell, [16, 16] in [0, 1]; `background` is the range of grey behind it.
+    an object puts on each pixel of its cell, [16, 16] in [0, 1]; `background` is the range of grey behind it; `steps`
+    says how long each stage of the training takes until the models are as good as a world's card demands, and no
+    better.
     """
 
     name: str
@@ -64,6 +68,7 @@ class World:
     noise_sigma: float
     draw_object: DrawObject
     coverage_of: Callable[[SceneObject], Plane]
+    steps: Mapping[Stage, int]
 
     def __repr__(self) -> str:
         return f"World({self.name})"

@@ -22,7 +22,7 @@ MEASURED = ("in_distribution", "theme_breaking", "dense", "unlabelled")
 TRAINING = ("perception", "captions", "matching")
 PIXELS = {
     "shapes": "e8dd22af67a2e321d2548ed190307ba683b55b31da83bcc2c2f36acb6c334d4a",
-    "digits": "a31500e0eab904b88edfdc533c4d6c09263bd9502c30a3bfe9a3c17c2153d96a",
+    "digits": "3dcab805f3c167a31700393ec2adc26123a437072ffbe3128be49fbf711c4ee1",
 }
 CAPTION = "In the top left there is a red ring and in the centre a blue disc."
 LANGUAGE_IDS = [15, 61, 65, 46, 62, 45, 24, 52, 54, 25, 44, 61, 32, 24, 28, 38, 8]
