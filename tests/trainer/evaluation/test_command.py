@@ -11,12 +11,13 @@ import pytest
 
 from demo.metrics import caption_figures
 from demo.scenes import draw_scenes
-from pairs.errors import GenerationFailed, ModelUnavailable
+from pairs.errors import GenerationFailed, JudgefreeError, ModelUnavailable
 from pairs.settings import local_model
 from pairs.torchvision_cpu import declare_missing_ops
 from tests.conftest import free_port
 from tests.mllm.server import MllmServer, serving
 from tests.processes import ROOT
+from trainer.commands.evaluate import evaluate
 from trainer.evaluation import Decoding, Question, Server, ask_all, served_name
 from trainer.evaluation.errors import ModelNotServed, UnreadableDataSet
 
@@ -107,13 +108,19 @@ def test_yes_no_questions_are_asked_with_their_own_words(server: MllmServer, cac
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        (["--model", "nobody"], "nobody is not served"),
         (["--adapter", ADAPTER, "--compare-with", ADAPTER], "must name another"),
-        (["--max-tokens", "0"], "must be at least 1"),
         (["--data", "nowhere"], "There is no data set nowhere"),
         (["--out", "/nowhere/figures.json", "--limit", "1"], "/nowhere/figures.json cannot be written"),
-        (["--pairs", "nowhere.jsonl"], "nowhere.jsonl cannot be read"),
+        (["--pairs", "nowhere.jsonl"], r"nowhere\.jsonl cannot be read"),
     ],
+)
+def test_a_mistake_is_an_error_of_ours(server: MllmServer, cache: Path, flags: list[str], complaint: str) -> None:
+    with pytest.raises(JudgefreeError, match=complaint):
+        evaluate(["--mllm-url", server.url, "--cache", str(cache), "--data", SCENES, *flags])
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"), [(["--model", "nobody"], "nobody is not served"), (["--limit", "0"], "must be at least 1")]
 )
 def test_a_mistake_is_said_in_one_sentence(server: MllmServer, cache: Path, flags: list[str], complaint: str) -> None:
     done = run("--mllm-url", server.url, "--cache", cache, "--data", SCENES, *flags)
