@@ -91,13 +91,11 @@ class Comparison:
 
 def estimate(counts: Counts, shares: Shares, seed: int, resamples: int = RESAMPLES) -> Figures:
     """Every figure with its interval; the same for the same seed. Raises ValueError where there are no units."""
-    values = counts.array()
     drawn = np.concatenate(
         [_ratios_of(counts, shares, weights) for weights in resampled(len(counts.ids), seed, resamples)]
     )
     low, high = bounds(drawn)
-    exact = _ratios(values.sum(axis=0, keepdims=True), counts.names, shares)[0]
-    rows = zip(shares, exact, low, high, strict=True)
+    rows = zip(shares, _values(counts, shares), low, high, strict=True)
     return Figures(len(counts.ids), {name: Estimate(*map(float, three)) for name, *three in rows})
 
 
@@ -116,8 +114,8 @@ def compare(ours: Counts, theirs: Counts, shares: Shares, seed: int, resamples: 
         ]
     )
     low, high = bounds(drawn)
-    first, second = (_ratios(one.array().sum(axis=0, keepdims=True), one.names, shares)[0] for one in (ours, theirs))
-    rows = zip(shares, first - second, low, high, (drawn > 0).mean(axis=0), (drawn < 0).mean(axis=0), strict=True)
+    values = _values(ours, shares) - _values(theirs, shares)
+    rows = zip(shares, values, low, high, (drawn > 0).mean(axis=0), (drawn < 0).mean(axis=0), strict=True)
     return Comparison(len(ours.ids), {name: Difference(*map(float, five)) for name, *five in rows})
 
 
@@ -134,6 +132,12 @@ def resampled(units: int, seed: int, resamples: int) -> Iterator[Floats]:
         some = min(step, resamples - done)
         drawn = rng.integers(units, size=(some, units)) + units * np.arange(some)[:, None]
         yield np.bincount(drawn.ravel(), minlength=some * units).reshape(some, units).astype(np.float64)
+
+
+def _values(counts: Counts, shares: Shares) -> Floats:
+    """[figures] as they are."""
+    values: Floats = _ratios(counts.array().sum(axis=0, keepdims=True), counts.names, shares)[0]
+    return values
 
 
 def _ratios_of(counts: Counts, shares: Shares, weights: Floats) -> Floats:

@@ -18,7 +18,7 @@ from tests.conftest import free_port
 from tests.mllm.server import MllmServer, serving
 from tests.processes import ROOT
 from trainer.commands.evaluate import evaluate
-from trainer.evaluation import Decoding, Question, Server, ask_all, served_name
+from trainer.evaluation import Decoding, Question, Server, ask_all, open_dataset, served_name
 from trainer.evaluation.errors import ModelNotServed, UnreadableDataSet
 
 SCENES = "demo:theme_breaking:12:3"
@@ -51,7 +51,9 @@ def server(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("scenes")
+    folder = tmp_path_factory.mktemp("scenes")
+    open_dataset(SCENES, folder)
+    return folder
 
 
 def run(*flags: Any) -> subprocess.CompletedProcess[str]:
@@ -87,7 +89,6 @@ def test_an_adapter_is_evaluated_beside_its_base_on_the_same_scenes(
 
 
 def test_yes_no_questions_are_asked_with_their_own_words(server: MllmServer, cache: Path, tmp_path: Path) -> None:
-    run("--mllm-url", server.url, "--cache", cache, "--data", SCENES)
     rows = [
         {"question_id": k, "image": f"scene-0000{k}.png", "text": "Is there a red ring in the image?", "label": "no"}
         for k in range(4)
