@@ -52,6 +52,12 @@ def test_scenes_are_rendered_once_and_read_as_a_list(tmp_path: Path) -> None:
     assert len(dataset.vocabulary.names) == 24
 
 
+def test_the_second_world_is_read_in_the_same_way(tmp_path: Path) -> None:
+    dataset = open_dataset("digits:in_distribution:2", tmp_path)
+    assert len(dataset) == 2
+    assert dataset.vocabulary.mentions("a red seven, Blue twos") == ("red seven", "blue two")
+
+
 def test_a_split_that_is_none_is_said_with_the_worlds_own_words(tmp_path: Path) -> None:
     with pytest.raises(UnreadableDataSet, match=r"demo:empty cannot be rendered: .*'empty' is not one of"):
         open_dataset("demo:empty", tmp_path)
