@@ -2,8 +2,9 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from rich.console import Console
 
 from pairs.model import RawAnswer
 from pairs.settings import Settings, load_settings
+from trainer.arrange import Arrangement, arrange, read_finished
 from trainer.evaluation.asking import CONCURRENCY, Decoding, Question, Server, ask_all, served_name
 from trainer.evaluation.errors import NotComparable, UnwritableFile
-from trainer.evaluation.finished import read_pairs, stored_pairs
+from trainer.evaluation.finished import FinishedPair, read_pairs, stored_pairs
 from trainer.evaluation.following import Bar
 from trainer.evaluation.opening import open_dataset, open_task
 from trainer.evaluation.shares import CONFIDENCE, RESAMPLES
@@ -61,14 +63,22 @@ def _of_pairs(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     console, found = _console(), []
     for name in asked.data:
         dataset = open_dataset(name, _cache(asked, settings), asked.images)
-        is_store = asked.pairs == _STORE
-        pairs = stored_pairs(settings.store_url, settings.images_url) if is_store else read_pairs(Path(asked.pairs))
-        judged = judge(pairs, dataset)
+        judged = judge(_pairs(asked, settings), dataset)
         known = verification(judged.pairs, asked.seed)
         for table in verification_tables(name, known):
             console.print(table)
         found.append({"name": name, "strangers": judged.strangers} | asdict(known))
     return {"pairs": asked.pairs, "data": found}
+
+
+def _pairs(asked: argparse.Namespace, settings: Settings) -> Iterator[FinishedPair]:
+    """The pairs of the store or of a file, the latter under an arrangement if there is one."""
+    if asked.pairs == _STORE:
+        return stored_pairs(settings.store_url, settings.images_url)
+    if asked.arrange is None:
+        return read_pairs(Path(asked.pairs))
+    named = arrange(read_finished(Path(asked.pairs)), asked.arrange)
+    return (found for file, pair in named if (found := FinishedPair.of(pair, file)) is not None)
 
 
 def _console() -> Console:
@@ -95,17 +105,20 @@ def _results(
 ) -> list[Result]:
     total = len(models) * sum(len(task.questions(settings.prompt)) for task in tasks)
     decoding = Decoding(settings.max_tokens, seed=asked.seed)
-    said: list[dict[str, str]] = []
+    said: list[dict[str, Any]] = []
     with Bar(Console(stderr=True), total) as bar:
 
-        def answer(model: str, questions: Sequence[Question]) -> list[RawAnswer]:
+        def answer(task: Task, model: str, questions: Sequence[Question]) -> list[RawAnswer]:
             answers = ask_all(server, model, questions, decoding, bar.advance)
-            for question, one in zip(questions, answers, strict=True):
-                about = {"model": model, "image": str(question.image), "prompt": question.prompt}
-                said.append(about | {"text": one.text, "finish_reason": one.finish_reason})
+            for question, one, remark in zip(questions, answers, task.remarks(answers), strict=True):
+                about = {"model": model, "data": task.name, "image": str(question.image), "prompt": question.prompt}
+                said.append(about | {"text": one.text, "finish_reason": one.finish_reason} | remark)
             return answers
 
-        results = [evaluate_task(bar.now_at(task), models, settings.prompt, answer, asked.seed) for task in tasks]
+        results = [
+            evaluate_task(bar.now_at(task), models, settings.prompt, partial(answer, task), asked.seed)
+            for task in tasks
+        ]
     if asked.answers is not None:
         _write(asked.answers, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in said))
     return results
@@ -136,6 +149,8 @@ def parser() -> argparse.ArgumentParser:
     add("--cache", type=Path, help="folder for rendered scenes; `scenes` in data_dir if not given")
     add("--pairs", metavar="FILE", help="hold the finished pairs of this .jsonl file, or of the `store`, against the "
         "truth instead; no model is asked")  # fmt: skip
+    add("--arrange", type=Arrangement, choices=list(Arrangement), help="decide the pairs of that file by this rule "
+        "first (docs/ablation.md)")  # fmt: skip
     add("--answers", type=Path, metavar="FILE", help="file to write every answer to, one JSON object a line")
     add("--out", type=Path, help="file to write the figures to, as JSON")
     return parser

@@ -1,7 +1,8 @@
 """Captions of a data set against its objects: the counts of each image, their figures, and two models compared."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from pairs.metrics import CAPTION_SHARES, CaptionCounts, caption_counts
 from pairs.model import RawAnswer
@@ -58,6 +59,17 @@ class Captioning:
 
     def counts(self, answers: Sequence[RawAnswer]) -> Counts:
         return counts(answers, self.dataset)
+
+    def remarks(self, answers: Sequence[RawAnswer]) -> list[dict[str, Any]]:
+        """The image's `objects`, and the caption's `mentions` of objects, each {"object", "start", "end"}."""
+        vocabulary = self.dataset.vocabulary
+        return [
+            {
+                "objects": sorted(example.objects),
+                "mentions": [asdict(mention) for mention in vocabulary.found_in(answer.text)],
+            }
+            for answer, example in zip(answers, self.dataset, strict=True)
+        ]
 
     def sample(self, count: int, seed: int) -> "Captioning":
         return Captioning(self.dataset.sample(count, seed))

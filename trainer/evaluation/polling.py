@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -73,6 +73,12 @@ class Poll:
             for item, answer in zip(self.items, answers, strict=True)
         )
         return Counts.added_up(PollCounts._fields, counted)
+
+    def remarks(self, answers: Sequence[RawAnswer]) -> list[dict[str, Any]]:
+        """The true answer and how the given one was read."""
+        return [
+            {"label": item.label, "said": said(answer.text)} for item, answer in zip(self.items, answers, strict=True)
+        ]
 
     def sample(self, count: int, seed: int) -> "Poll":
         """All questions about at most `count` of the images."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from pairs.model import RawAnswer
 from trainer.evaluation import shares
@@ -27,6 +27,9 @@ class Task(Protocol):
 
     def counts(self, answers: Sequence[RawAnswer]) -> Counts:
         """The counts of the answers, which are in the order of the questions."""
+
+    def remarks(self, answers: Sequence[RawAnswer]) -> list[dict[str, Any]]:
+        """What is true of each question and said in its answer, as JSON, for who reads the answers."""
 
     def sample(self, count: int, seed: int) -> Self:
         """At most `count` of the questions, the same for the same seed."""

@@ -44,6 +44,15 @@ _Phrase = tuple[str, ...]
 
 
 @dataclass(frozen=True)
+class Mention:
+    """An object that a text mentions, and where: `text[start:end]`."""
+
+    object: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class ObjectVocabulary:
     """Objects by name, each with its other words and phrases; its name is always one of them.
 
@@ -73,16 +82,22 @@ class ObjectVocabulary:
 
         Read from left to right, the longest phrase first; case does not matter, and a hyphen is a space.
         """
-        return tuple(name for name in self._scan(_TOKEN.findall(text.casefold())) if name != NOTHING)
+        return tuple(mention.object for mention in self.found_in(text))
 
-    def _scan(self, tokens: list[str]) -> Iterator[str]:
+    def found_in(self, text: str) -> tuple[Mention, ...]:
+        """The same mentions, each with its place in the text."""
+        return tuple(mention for mention in self._scan(text) if mention.object != NOTHING)
+
+    def _scan(self, text: str) -> Iterator[Mention]:
+        tokens = list(_TOKEN.finditer(text))
+        words = [token.group().casefold() for token in tokens]
         start = 0
-        while start < len(tokens):
-            longest = min(self._longest, len(tokens) - start)
-            spans = (tuple(tokens[start : start + size]) for size in range(longest, 0, -1))
+        while start < len(words):
+            longest = min(self._longest, len(words) - start)
+            spans = (tuple(words[start : start + size]) for size in range(longest, 0, -1))
             found = next((span for span in spans if span in self._names_of), None)
             if found is not None:
-                yield self._names_of[found]
+                yield Mention(self._names_of[found], tokens[start].start(), tokens[start + len(found) - 1].end())
             start += len(found) if found else 1
 
     @cached_property
@@ -122,7 +137,7 @@ def _is_list_of_text(value: object) -> bool:
 
 
 def _words(phrase: str) -> _Phrase:
-    words = tuple(_TOKEN.findall(phrase.casefold()))
+    words = tuple(word.casefold() for word in _TOKEN.findall(phrase))
     if not words:
         raise UnreadableDataSet(f"{phrase!r} cannot name an object: it has no word in it.")
     return words

@@ -29,6 +29,13 @@ def test_every_phrase_of_the_vocabulary_is_found_in_order(said: list[tuple[tuple
     assert COCO.mentions(text) == tuple(name for (name, _), _ in said)
 
 
+@given(st.lists(st.tuples(PHRASES, FILLERS), max_size=8))
+def test_each_mention_is_where_its_phrase_stands(said: list[tuple[tuple[str, str], str]]) -> None:
+    text = "".join(phrase.title() + filler for (_, phrase), filler in said)
+    found = COCO.found_in(text)
+    assert [text[mention.start : mention.end].casefold() for mention in found] == [phrase for (_, phrase), _ in said]
+
+
 @given(st.text())
 def test_whatever_the_text_only_objects_are_found(text: str) -> None:
     assert set(COCO.mentions(text)) <= COCO.names
