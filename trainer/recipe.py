@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from trainer.arrange import Arrangement
 from trainer.options import Options, env_prefix
 
 Loss = Literal[
@@ -34,6 +35,9 @@ class Recipe(Options):
     max_margin: float | None = Field(None, ge=0, description="greatest size of the margin")
     policy: str | None = Field(None, description="only pairs of this MODEL or MODEL@ADAPTER")
     pairs: Path | None = Field(None, description="only pairs in this file: one JSON object with an id a line")
+    arrange: Arrangement | None = Field(
+        None, description="read --pairs instead of the store, and choose by this rule (docs/ablation.md)"
+    )
     per_image: int | None = Field(None, ge=1, description="most pairs an image")
     per_policy: int | None = Field(None, ge=1, description="most pairs a policy")
     balance_methods: bool = Field(False, description="as many pairs of each injection method")

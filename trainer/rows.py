@@ -1,4 +1,4 @@
-"""Training rows, from the store or from an exported Parquet file: the same pairs give the same rows."""
+"""Training rows, from the store, an exported Parquet file or finished pairs: the same pairs give the same rows."""
 
 import asyncio
 import hashlib
@@ -15,6 +15,7 @@ from pairs.blobs import Blobs
 from pairs.errors import JudgefreeError
 from pairs.model import Pair, Policy, Verdict
 from pairs.store import PairFilter, Store
+from trainer.arrange import Arrangement, arrange, read_finished
 
 _BATCH = 256
 _LABELS = ("id", "prompt", "chosen", "rejected", "decision", "verdict", "margin", "policy.model", "policy.adapter")
@@ -106,6 +107,27 @@ class ParquetSource:
                 yield from (_row(cells) for cells in batch.to_pylist() if _is_wanted(cells, wanted))
 
 
+class PairsFile:
+    """The pairs of a file that `judgefree submit` wrote, under an arrangement; their images in the image store.
+
+    Raises UnreadablePairs when the file is none.
+    """
+
+    carries_images = False
+
+    def __init__(self, path: Path, how: Arrangement, images_url: str) -> None:
+        self.name = f"{path}, {how}"
+        self._path = path
+        self._how = how
+        self._images_url = images_url
+
+    def rows(self, wanted: PairFilter, *, with_images: bool) -> Iterator[Row]:
+        blobs = Blobs(self._images_url) if with_images else None
+        for _, pair in arrange(read_finished(self._path), self._how):
+            if _is_wanted(_cells(pair), wanted):
+                yield from asyncio.run(_with_images([pair], blobs)) if blobs else [_row_of(pair)]
+
+
 async def _next(batches: Any) -> list[Pair] | None:
     found: list[Pair] | None = await anext(batches, None)
     return found
@@ -160,6 +182,21 @@ def _row(cells: dict[str, Any]) -> Row:
         policy=_policy(cells["policy.model"], cells["policy.adapter"]),
         image=image,
     )
+
+
+def _cells(pair: Pair) -> dict[str, Any]:
+    """What `_is_wanted` looks at."""
+    policy = pair.policy or Policy(model="")
+    return {
+        "decision": pair.decision,
+        "verdict": pair.verdict,
+        "margin": pair.margin,
+        "policy.model": policy.model,
+        "policy.adapter": policy.adapter,
+        "created_at": pair.created_at.isoformat(),
+        "chosen": pair.chosen,
+        "rejected": pair.rejected,
+    }
 
 
 def _is_wanted(cells: dict[str, Any], wanted: PairFilter) -> bool:

@@ -30,7 +30,17 @@ from trainer.progress import Bar, Lines  # noqa: E402
 
 FACTS, METRICS, TENSORBOARD = "training.json", "metrics.jsonl", "tensorboard"
 _PACKAGES = ("judgefree", "torch", "transformers", "trl", "peft")
-_NOT_OF_THE_RESULT = {"out", "name", "snapshot", "pairs", "workers", "save_every", "log_every", "tensorboard"}
+_NOT_OF_THE_RESULT = {
+    "out",
+    "name",
+    "snapshot",
+    "pairs",
+    "arrange",
+    "workers",
+    "save_every",
+    "log_every",
+    "tensorboard",
+}
 
 
 class SnapshotTooSmall(JudgefreeError):

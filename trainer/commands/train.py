@@ -10,11 +10,12 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
+from pairs.errors import SettingsError
 from pairs.model import Decision
 from pairs.settings import Settings, load_settings, local_model
 from pairs.store import PairFilter
 from trainer.recipe import Recipe
-from trainer.rows import StoreSource, UnreadableSource
+from trainer.rows import PairsFile, Source, StoreSource, UnreadableSource
 from trainer.selection import TRAINABLE, Selection
 from trainer.snapshot import Snapshot, Snapshots
 from trainer.training import FACTS, Run, train
@@ -89,4 +90,13 @@ def _snapshot(recipe: Recipe, settings: Settings, snapshots: Snapshots, adapters
         begun = folder / (recipe.name or "") / FACTS
         if recipe.name is not None and begun.exists():
             return snapshots.find(json.loads(begun.read_text(encoding="utf-8"))["run"]["snapshot"])
-    return snapshots.take(StoreSource(settings.store_url, settings.images_url), selection(recipe))
+    return snapshots.take(_source(recipe, settings), selection(recipe))
+
+
+def _source(recipe: Recipe, settings: Settings) -> Source:
+    """The store, or under an arrangement the file of pairs itself."""
+    if recipe.arrange is None:
+        return StoreSource(settings.store_url, settings.images_url)
+    if recipe.pairs is None:
+        raise SettingsError(f"--arrange {recipe.arrange} is a rule for the pairs of a file; name it with --pairs.")
+    return PairsFile(recipe.pairs, recipe.arrange, settings.images_url)
