@@ -104,8 +104,12 @@ def train(run: Run, snapshots: Snapshots, adapters: Path, console: Console) -> P
             "The device ran out of memory: lower --batch-size and raise --accumulation by as much, or set "
             "--gradient-checkpointing."
         ) from error
+    ready = work / "adapter"
     if trainer.is_world_process_zero():
-        _finish(trainer, run, work, done, held_out)
+        shutil.rmtree(ready, ignore_errors=True)
+    trainer.save_model(str(ready))  # by every process: a sharded model must be gathered; the first one writes
+    if trainer.is_world_process_zero():
+        _finish(trainer, run, work, ready, done, held_out)
     trainer.accelerator.wait_for_everyone()
     return done
 
@@ -206,11 +210,10 @@ def _bar(trainer: MarginDPOTrainer) -> Any:
     return bars[0] if bars else nullcontext()
 
 
-def _finish(trainer: MarginDPOTrainer, run: Run, work: Path, done: Path, held_out: dict[str, float]) -> None:
+def _finish(
+    trainer: MarginDPOTrainer, run: Run, work: Path, ready: Path, done: Path, held_out: dict[str, float]
+) -> None:
     """Put the adapter, its facts and its card in place: all at once, so that a folder in `adapters` is whole."""
-    ready = work / "adapter"
-    shutil.rmtree(ready, ignore_errors=True)
-    trainer.save_model(str(ready))
     for stray in ready.glob("training_args.bin"):
         stray.unlink()
     shutil.copy(work / METRICS, ready / METRICS)
