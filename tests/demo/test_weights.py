@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -11,22 +11,25 @@ from PIL import Image
 from safetensors import safe_open
 
 from demo.__main__ import SHIPPED_WEIGHTS
-from demo.captions import DEFAULT_PROMPT, PROMPTS, sentences_of
+from demo.captions import DEFAULT_PROMPT, PROMPTS, caption, sentences_of
 from demo.card import bounds_of, card_text
 from demo.evaluate import Evaluation
 from demo.metrics import caption_figures
 from demo.models.clip import token_ids
 from demo.models.mllm import prompt_ids
+from demo.models.tokenizer import clip_tokenizer, language_tokenizer
 from demo.models.tower import pixel_values
 from demo.models.two_pass import decode
 from demo.scenes import Scene, draw_scenes, pixels_of
 from demo.worlds import WORLDS, World
+from pairs.settings import local_model
 
 UNSEEN_SEED = 31_337  # neither trained on nor measured for the card
 SCENES = 80
+SETTING = {"shapes": "demo", "digits": "demo-digits"}
 
 
-@pytest.fixture(scope="module", params=["shapes"])
+@pytest.fixture(scope="module", params=sorted(WORLDS))
 def world(request: pytest.FixtureRequest) -> World:
     return WORLDS[request.param]
 
@@ -119,6 +122,23 @@ def test_other_prompts_and_unknown_words_are_answered_too(
     figures = caption_figures([text for text, _ in answers], [scene.names for scene in some])
 
     assert figures.f1 > 0.5
+
+
+@pytest.mark.parametrize("part", ["mllm", "clip"])
+def test_settings_name_the_weights_of_each_world(part: Literal["mllm", "clip"], folder: Path, world: World) -> None:
+    assert Path(local_model(SETTING[world.name], part)) == folder / part
+
+
+def test_the_shipped_tokenizers_are_those_of_the_training(folder: Path, world: World) -> None:
+    from transformers import AutoTokenizer
+
+    text = caption(draw_scenes("dense", UNSEEN_SEED, [0], world)[0].objects, np.random.default_rng(0))
+
+    for part, made in (("mllm", language_tokenizer(world)), ("clip", clip_tokenizer(world))):
+        kept = AutoTokenizer.from_pretrained(folder / part)
+        assert kept.get_vocab() == made.get_vocab()
+        assert kept(text).input_ids == made(text).input_ids
+        assert kept.unk_token_id not in kept(text).input_ids
 
 
 def test_transformers_loads_every_weight_and_vllm_finds_its_names(folder: Path) -> None:
