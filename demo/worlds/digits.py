@@ -1,8 +1,8 @@
 """The second world, of real pixels: handwritten digits in coloured ink on paper, 30 objects (3 inks x 10 digits).
 
 The digits are scikit-learn's bundled copy of the UCI data set "Optical Recognition of Handwritten Digits" (Alpaydin
-and Kaynak, 1998; CC BY 4.0): 1,797 scans of 8 x 8 pixels, 17 shades. A scan belongs to one group of splits for good, so what is
-measured, and what pairs are made from, was written by hand anew for each: nothing there was seen in training.
+and Kaynak, 1998; CC BY 4.0): 1,797 scans of 8 x 8 pixels, 17 shades. A scan belongs to one group of splits for good:
+none that is measured, and none that pairs are made from, was seen in training.
 """
 
 from __future__ import annotations
