@@ -1,7 +1,6 @@
 """Arrangements: what each rule makes of finished pairs, and that training and evaluation read them so."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -108,7 +107,7 @@ def test_random_has_no_place_for_the_same_text_or_the_same_image() -> None:
 
 
 @pytest.fixture
-def pool(tmp_path: Path) -> Iterator[Path]:
+def pool(tmp_path: Path) -> Path:
     file = tmp_path / "pool.jsonl"
     margins = [0.5, -0.5, 0.01, -0.01, 0.4, -0.4, 0.3, 0.2]
     pairs = [finished(number, margin) for number, margin in enumerate(margins)]
