@@ -171,8 +171,8 @@ async def _train(trial: Trial, bench: Bench) -> Path:
         seed=trial.seed,
     )
     metrics = adapters / ".unfinished" / trial.name / "metrics.jsonl"
-    further = (*bench.asked.train, *trial.cell.train)  # of a flag that is given twice the last one counts
-    await bench.programs.run("train", *words, *further, tick=lambda: _show(metrics, bench.view))
+    every = (*bench.asked.train, *words, *trial.cell.train)  # of a flag that is given twice the last one counts
+    await bench.programs.run("train", *every, tick=lambda: _show(metrics, bench.view))
     return adapters / trial.name
 
 

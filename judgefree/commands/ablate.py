@@ -1,6 +1,7 @@
 """`ablate`: what each part of the method is worth, measured."""
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from judgefree.launcher.stack import Stack
 from judgefree.mistakes import Mistake, PartFailed
 from pairs.settings import Settings, load_settings
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 COUNT, SEEDS, MOST = 512, 3, 8
 WIDTH = 120
 """Of tables that go to a file or a pipe, in columns."""
@@ -58,8 +60,13 @@ def ablate(
     )
     names = cells.split(",") if cells else REDUCED if reduced else tuple(CELLS)
     wanted = list(trials(names, seeds or (1 if reduced else SEEDS)))
+    called = name or ("reduced" if reduced else "ablation")
+    if _NAME.fullmatch(called) is None:
+        raise Mistake(f"{called} is no name of an ablation: letters, digits, dots, dashes and underscores are.")
+    if asked.most < asked.count:
+        raise Mistake(f"{asked.count} pairs cannot come of {asked.most} images; raise --most or lower --count.")
     settings = load_settings()
-    folder = Folder(settings.data_dir.resolve() / "ablate" / (name or ("reduced" if reduced else "ablation")))
+    folder = Folder(settings.data_dir.resolve() / "ablate" / called)
     console = terminal()
     with hold_folder(settings.data_dir):
         require_space(settings.data_dir)
