@@ -11,11 +11,15 @@ PROMOTION = ("demo:in_distribution:400:30000", "demo:theme_breaking:400:30000")
 """Scenes of another seed than the ones that weights and evidence are measured on."""
 
 
+MOST_ROUNDS = 99
+"""So many have scenes of their own."""
+
+
 class Asked(Value):
     """`images`: paths, or WORLD:SPLIT, of which each round takes `count` new scenes. `promote_on` are the data sets of
     the gate, `test` those that are only reported. `train` are further flags of `judgefree train`."""
 
-    rounds: Annotated[int, Field(ge=1)] = 5
+    rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] = 5
     images: tuple[str, ...] = (POOL,)
     count: Annotated[int, Field(ge=1)] = 1024
     promote_on: tuple[str, ...] = PROMOTION

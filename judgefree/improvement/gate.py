@@ -19,18 +19,19 @@ def judge(evaluation: Mapping[str, Any]) -> Verdict:
     is better, beyond its interval, on none.
 
     `evaluation` is the JSON of `judgefree evaluate --adapter NEW --compare-with PARENT`; differences are new - parent.
+    What a data set has no figure of, as yes/no questions have no CHAIR and no words, is left out there.
     """
     against, better = [], []
     new, parent = evaluation["models"]
     for data in evaluation["data"]:
         name, differences = data["name"], data["comparison"]["differences"]
-        f1, chair_i = differences["f1"], differences["chair_i"]
+        f1, chair_i = differences["f1"], differences.get("chair_i")
         if f1["high"] < 0:
             against.append(f"F1 is worse on {name}: {_signed(f1)}")
-        words, before = (data["figures"][model]["estimates"]["mean_words"]["value"] for model in (new, parent))
-        if words < LEAST_LENGTH * before:
-            against.append(f"answers on {name} fell from {before:.1f} to {words:.1f} words")
-        if chair_i["high"] < 0:
+        ours, theirs = (data["figures"][model]["estimates"].get("mean_words") for model in (new, parent))
+        if ours is not None and ours["value"] < LEAST_LENGTH * theirs["value"]:
+            against.append(f"answers on {name} fell from {theirs['value']:.1f} to {ours['value']:.1f} words")
+        if chair_i is not None and chair_i["high"] < 0:
             better.append(f"CHAIR_i is better on {name}: {_signed(chair_i)}")
     if not better:
         against.append("CHAIR_i is better, beyond its interval, on no data set")

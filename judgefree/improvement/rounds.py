@@ -17,6 +17,7 @@ from judgefree.improvement.asked import Asked
 from judgefree.improvement.gate import judge
 from judgefree.improvement.images import images_of
 from judgefree.improvement.programs import Programs, flags
+from judgefree.improvement.report import write_report
 from judgefree.ledger import Ledger
 from judgefree.mistakes import PartFailed
 from judgefree.submission import Tally, submit_all
@@ -35,11 +36,14 @@ PROBE = 64
 class View(Protocol):
     """Who is told how a run goes on."""
 
-    def phase(self, run: ImprovementRun, current: Round) -> None: ...
+    def phase(self, run: ImprovementRun, current: Round) -> None:
+        """The round's phase begins."""
 
-    def progress(self, done: int, total: int, said: str) -> None: ...
+    def progress(self, done: int, total: int, said: str) -> None:
+        """How far it is."""
 
-    def finished(self, run: ImprovementRun, current: Round) -> None: ...
+    def done(self, run: ImprovementRun, current: Round, phase: Phase) -> None:
+        """A phase is done and written down; `current` is the round after it."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,24 @@ async def improve(run: ImprovementRun, bench: Bench) -> ImprovementRun:
             current = await _current(run, registry)
             if current is None:
                 run = run.model_copy(update={"status": RunStatus.DONE})
+                await runs.save(run)
             else:
-                began = time.monotonic()
-                bench.view.phase(run, current)
-                run, current = await _STEPS[current.phase](run, current, bench, registry)
-                run = run.with_round(_timed(current, time.monotonic() - began))
-                if current.phase is Phase.DONE:
-                    bench.view.finished(run, current)
-            await runs.save(run)
+                run = await _step(run, current, bench, registry, runs)
+        await asyncio.to_thread(write_report, bench.folder, run, bench.adapters)
+    return run
+
+
+async def _step(run: ImprovementRun, current: Round, bench: Bench, registry: Adapters, runs: Runs) -> ImprovementRun:
+    """One phase of the round, written down; after the round's last, the report too."""
+    phase, began = current.phase, time.monotonic()
+    bench.view.phase(run, current)
+    run, current = await _STEPS[phase](run, current, bench, registry)
+    current = _timed(current, phase, time.monotonic() - began)
+    run = run.with_round(current)
+    await runs.save(run)
+    if current.phase is Phase.DONE:
+        await asyncio.to_thread(write_report, bench.folder, run, bench.adapters)
+    bench.view.done(run, current, phase)
     return run
 
 
@@ -253,20 +267,20 @@ def _answers(file: Path) -> dict[str, list[str]]:
 
 
 def _show(metrics: Path, view: View) -> None:
-    """The last line of a training's metrics."""
-    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
-    if not lines:
+    """The last whole line of a training's metrics. There are none before its first steps and after its last, when the
+    trainer puts the adapter in place."""
+    try:
+        written = metrics.read_text(encoding="utf-8")
+    except FileNotFoundError:
         return
-    last: dict[str, Any] = json.loads(lines[-1])
+    lines = written[: written.rfind("\n") + 1].splitlines()
+    last: dict[str, Any] = json.loads(lines[-1]) if lines else {}
     if "loss" in last:
         view.progress(
             last["step"], last["of"], f"loss {last['loss']:.3f}, reward accuracy {last['rewards/accuracies']:.2f}"
         )
 
 
-def _timed(current: Round, took_s: float) -> Round:
-    """The round with what its last phase took added."""
-    phase = list(Phase)[list(Phase).index(current.phase) - 1]
-    seconds = dict(current.seconds)
-    seconds[phase] = seconds.get(phase, 0.0) + took_s
-    return current.model_copy(update={"seconds": seconds})
+def _timed(current: Round, phase: Phase, took_s: float) -> Round:
+    """The round with the time that a phase took."""
+    return current.model_copy(update={"seconds": current.seconds | {phase.value: took_s}})

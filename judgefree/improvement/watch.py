@@ -32,13 +32,20 @@ def decided(decisions: Mapping[str, int]) -> float:
 
 def passed(first: Mapping[str, float], now: Mapping[str, float]) -> str | None:
     """Which bound is passed, in one sentence; None where none is. `first` is what it was before the first round."""
-    for name, share in LEAST.items():
-        if name in first and name in now and now[name] < share * first[name]:
+    for name, (least, most) in bounds(first).items():
+        if least is not None and name in now and now[name] < least:
             return f"{name} fell from {first[name]:.3g} to {now[name]:.3g}"
-    for name, most in MOST.items():
-        if name in now and now[name] > first.get(name, 0.0) + most:
+        if most is not None and name in now and now[name] > most:
             return f"{name} rose from {first.get(name, 0.0):.3g} to {now[name]:.3g}"
     return None
+
+
+def bounds(first: Mapping[str, float]) -> dict[str, tuple[float | None, float | None]]:
+    """The least and the most that each figure may be, by its name; None is no bound."""
+    least: dict[str, tuple[float | None, float | None]] = {
+        name: (share * first[name], None) for name, share in LEAST.items() if name in first
+    }
+    return least | {name: (None, first.get(name, 0.0) + most) for name, most in MOST.items()}
 
 
 def _grams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
