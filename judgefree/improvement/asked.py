@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pairs.model import Method, Ratio, Temperature, Value
+from pairs.model import RATIO_MIN, Method, Ratio, Temperature, Value
 
 POOL = "demo:unlabelled"
 PROMOTION = ("demo:in_distribution:400:30000", "demo:theme_breaking:400:30000")
@@ -17,7 +17,8 @@ MOST_ROUNDS = 99
 
 class Asked(Value):
     """`images`: paths, or WORLD:SPLIT, of which each round takes `count` new scenes. `promote_on` are the data sets of
-    the gate, `test` those that are only reported. `train` are further flags of `judgefree train`."""
+    the gate, `test` those that are only reported. With `grounding_ratio` (h < 0) the normal answers are decoded by
+    contrast. `train` are further flags of `judgefree train`."""
 
     rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] = 5
     images: tuple[str, ...] = (POOL,)
@@ -27,6 +28,7 @@ class Asked(Value):
     method: Method = Method.BLEND
     ratio_mean: Ratio | None = None
     ratio_std: Annotated[float, Field(ge=0, le=2)] | None = None
+    grounding_ratio: Annotated[float, Field(ge=RATIO_MIN, lt=0)] | None = None
     temperature: Temperature | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     train: tuple[str, ...] = ()

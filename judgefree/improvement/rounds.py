@@ -23,7 +23,7 @@ from judgefree.mistakes import PartFailed
 from judgefree.submission import Tally, submit_all
 from pairs.adapters import BASE, Adapter, Adapters
 from pairs.clock import now
-from pairs.model import Decision
+from pairs.model import Decision, GroundingMethod
 from pairs.runs import ImprovementRun, Phase, Round, Runs, RunStatus
 from pairs.settings import Settings, public_name
 
@@ -118,6 +118,8 @@ async def _generate(
         method=asked.method,
         ratio_mean=asked.ratio_mean,
         ratio_std=asked.ratio_std,
+        grounding=None if asked.grounding_ratio is None else GroundingMethod.CONTRASTIVE,
+        grounding_ratio=asked.grounding_ratio,
         temperature=asked.temperature,
         seed=asked.seed,
         adapter=current.parent or BASE,
