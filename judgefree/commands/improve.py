@@ -72,6 +72,8 @@ def improve(
         run = ended
     else:
         console.print(f"Run {run.name} has ended already: there is nothing to go on with.")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_report(folder, run, settings.data_dir / "adapters")
     _conclude(terminal(stderr=False), run, settings, folder)
 
 
@@ -153,8 +155,6 @@ async def _rounds(settings: Settings, run: ImprovementRun, folder: Path, console
 
 
 def _conclude(console: Console, run: ImprovementRun, settings: Settings, folder: Path) -> None:
-    if not (folder / FILE).exists():
-        write_report(folder, run, settings.data_dir / "adapters")
     show_summary(console, run)
     promoted = [one for one in run.rounds if one.is_promoted]
     console.print(f"\n{len(run.rounds)} rounds, {len(promoted)} promoted. The report is {folder / FILE}.")

@@ -165,8 +165,11 @@ def examples_of(folder: Path, judged: Sequence[Round]) -> list[Example]:
     last = _last_shown(judged)
     if last is None or judged[0].evaluation is None or last.evaluation is None:
         return []
-    before = _answers(folder / "round-1" / "answers.jsonl", judged[0].evaluation["models"][1])
-    after = _answers(folder / f"round-{last.number}" / "answers.jsonl", last.evaluation["models"][0])
+    files = [folder / f"round-{number}" / "answers.jsonl" for number in (1, last.number)]
+    if not all(file.is_file() for file in files):  # an old run's answers may have been cleared away
+        return []
+    before = _answers(files[0], judged[0].evaluation["models"][1])
+    after = _answers(files[1], last.evaluation["models"][0])
     changed = [(old, new) for old, new in zip(before, after, strict=True) if old["text"] != new["text"]]
     spaced = [changed[index * len(changed) // EXAMPLES] for index in range(EXAMPLES)] if changed else []
     shown = spaced if len(changed) > EXAMPLES else changed
