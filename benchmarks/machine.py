@@ -27,10 +27,10 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def write_result(name: str, result: dict[str, Any]) -> Path:
-    """Keep `result` as benchmarks/results/NAME.json, with the machine and the time."""
+def write_result(name: str, result: dict[str, Any], file: str | None = None) -> Path:
+    """Keep `result` as benchmarks/results/NAME.json, or FILE.json, with the machine and the time."""
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    path = RESULTS / f"{file or name}.json"
     stamped = {"benchmark": name, "measured_at": datetime.now(UTC).isoformat(timespec="seconds"), **result}
     path.write_text(json.dumps({**stamped, "machine": describe_machine()}, indent=2) + "\n")
     return path
