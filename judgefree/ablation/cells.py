@@ -9,7 +9,8 @@ from pydantic import Field
 from judgefree.client import Fields
 from judgefree.improvement.asked import POOL
 from judgefree.mistakes import Mistake
-from pairs.model import Method, Value
+from pairs.adapters import BASE
+from pairs.model import RATIO_MIN, GroundingMethod, Method, Ratio, Value
 
 Scorer = Literal["sentence", "phrase"]
 Arrangement = Literal["verified", "keep", "swap", "off", "random"]
@@ -58,7 +59,7 @@ def _fixed(ratio: float) -> Pool:
 
 def _drawn(method: Method, scorer: Scorer = "sentence") -> Pool:
     name = method.value if scorer == "sentence" else scorer
-    return Pool(name, Fields(method=method, ratio_mean=0.5, ratio_std=0.15), scorer)
+    return Pool(name, Fields(method=method), scorer)
 
 
 _DEFAULT = _drawn(Method.BLEND)
@@ -108,7 +109,7 @@ FACTORS: Mapping[str, Mapping[str, str]] = {
         "h-0.50": "0.50",
         "h-0.75": "0.75",
         "h-1.00": "1.00",
-        DEFAULT: "N(0.5, 0.15)",
+        DEFAULT: "drawn, Gaussian",
     },
     "loss": {DEFAULT: "DPO + NLL", "margin": "margin-aware DPO + NLL", "plain": "DPO"},
 }
@@ -121,7 +122,9 @@ class Asked(Value):
     """What is asked of an ablation: written down with it, and the same when it goes on.
 
     Every cell trains on exactly `count` pairs; its pool is made of as many of `most` images as that takes. `images` is
-    WORLD:SPLIT, or paths of one's own. `train` are further flags of `judgefree train`, the same for every cell.
+    WORLD:SPLIT, or paths of one's own. Where h is drawn, it is from N(`ratio_mean`, `ratio_std`). With
+    `grounding_ratio` (h < 0) the normal answers are decoded by contrast, but where two answers are sampled alike.
+    `train` are further flags of `judgefree train`, the same for every cell.
     """
 
     count: Annotated[int, Field(ge=8)] = 512
@@ -129,6 +132,19 @@ class Asked(Value):
     images: tuple[str, ...] = (POOL,)
     test: tuple[str, ...] = TEST
     train: tuple[str, ...] = ()
+    ratio_mean: Ratio = 0.5
+    ratio_std: Annotated[float, Field(ge=0, le=2)] = 0.15
+    grounding_ratio: Annotated[float, Field(ge=RATIO_MIN, lt=0)] | None = None
+
+
+def fields_of(pool: Pool, asked: Asked, seed: int) -> Fields:
+    """What is asked of the gateway for the pairs of a pool: of the model as it is, under `seed`."""
+    changes: dict[str, object] = {"seed": seed, "adapter": BASE}
+    if pool.fields.ratio is None and pool.fields.method in (Method.BLEND, Method.NOISE):
+        changes |= {"ratio_mean": asked.ratio_mean, "ratio_std": asked.ratio_std}
+    if asked.grounding_ratio is not None and pool != _TWICE:
+        changes |= {"grounding": GroundingMethod.CONTRASTIVE, "grounding_ratio": asked.grounding_ratio}
+    return pool.fields.model_copy(update=changes)
 
 
 def trials(names: Sequence[str], seeds: int) -> Iterator[Trial]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from judgefree.ablation.cells import Asked, Cell, Pool, Trial, missing
+from judgefree.ablation.cells import Asked, Cell, Pool, Trial, fields_of, missing
 from judgefree.ablation.figures import figures_of
 from judgefree.ablation.serving import served
 from judgefree.client import Client
@@ -20,7 +20,6 @@ from judgefree.improvement.programs import Programs, flags
 from judgefree.ledger import Ledger
 from judgefree.mistakes import Mistake, PartFailed
 from judgefree.submission import submit_all
-from pairs.adapters import BASE
 from pairs.settings import Settings, public_name
 
 CONCURRENCY = 64
@@ -51,10 +50,10 @@ class Folder:
     def hold(self, asked: Asked) -> None:
         """Begin, or go on with, what was asked here. Raises Mistake where something else was."""
         plan = self.root / "plan.json"
-        if plan.exists() and plan.read_text(encoding="utf-8") != asked.model_dump_json(indent=2):
+        if plan.exists() and Asked.model_validate_json(plan.read_bytes()) != asked:
             raise Mistake(f"Another ablation is in {self.root}; go on with its flags, or choose another --name.")
         self.root.mkdir(parents=True, exist_ok=True)
-        plan.write_text(asked.model_dump_json(indent=2), encoding="utf-8")
+        _write(plan, asked.model_dump(mode="json"))
 
     def pool(self, pool: Pool, seed: int) -> Path:
         return self._made("pools", f"{pool.name}-{seed}")
@@ -139,7 +138,7 @@ def _fill(trial: Trial, sharing: Sequence[Cell], bench: Bench) -> dict[str, int]
     """Make pairs, a portion of `count` images at a time, until every cell that shares the pool has enough; returns the
     pool's decisions. The images are the same for every pool of a seed."""
     asked, images = bench.asked, _images(trial, bench)
-    fields = trial.cell.pool.fields.model_copy(update={"seed": trial.seed, "adapter": BASE})
+    fields = fields_of(trial.cell.pool, asked, trial.seed)
     file = bench.folder.pool(trial.cell.pool, trial.seed) / PAIRS
     for start in range(0, len(images), asked.count):
         portion = images[start : start + asked.count]

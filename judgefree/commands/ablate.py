@@ -1,9 +1,8 @@
 """`ablate`: what each part of the method is worth, measured."""
 
-import asyncio
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -17,17 +16,14 @@ from judgefree.ablation.cells import CELLS, REDUCED, TEST, THRESHOLDS, Asked, Tr
 from judgefree.ablation.running import Bench, Folder, run
 from judgefree.ablation.writing import about, findings, shown, write
 from judgefree.commands.connection import open_client
+from judgefree.commands.hosting import on_a_stack
 from judgefree.commands.improve import LORA_RANK
-from judgefree.commands.stack import no_settings_file, stop_on_signals
 from judgefree.commands.submit import PATIENCE_S
 from judgefree.commands.terminal import terminal
 from judgefree.improvement.asked import POOL
 from judgefree.improvement.programs import Programs
-from judgefree.launcher.board import Board
-from judgefree.launcher.parts import plan
-from judgefree.launcher.preflight import hold_folder, require_space
-from judgefree.launcher.stack import Stack
 from judgefree.mistakes import Mistake, PartFailed
+from pairs.model import RATIO_MAX, RATIO_MIN
 from pairs.settings import Settings, load_settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -46,6 +42,14 @@ def ablate(
     most: Annotated[int | None, typer.Option(min=8, help=f"Most images of a pool. [{MOST} times the pairs]")] = None,
     images: Annotated[list[str] | None, typer.Option(help=f"Image files, folders or WORLD:SPLIT. [{POOL}]")] = None,
     test: Annotated[list[str] | None, typer.Option(help="Data sets that are reported.")] = None,
+    ratio_mean: Annotated[
+        float, typer.Option(min=RATIO_MIN, max=RATIO_MAX, help="Mean of the ratio, where it is drawn.")
+    ] = 0.5,
+    ratio_std: Annotated[float, typer.Option(min=0, max=2, help="Its standard deviation.")] = 0.15,
+    grounding_ratio: Annotated[
+        float | None,
+        typer.Option(min=RATIO_MIN, max=-0.01, help="Decode normal answers by contrast, with this ratio in [-2, 0)."),
+    ] = None,
     reduced: Annotated[bool, typer.Option("--reduced", help="A few cells, small: ten minutes on two cores.")] = False,
     out: Annotated[Path | None, typer.Option(help="Result as JSON, and beside it as Markdown.")] = None,
 ) -> None:
@@ -57,6 +61,9 @@ def ablate(
         images=tuple(images or [POOL]),
         test=tuple(test or (REDUCED_TEST if reduced else TEST)),
         train=tuple(context.args),
+        ratio_mean=ratio_mean,
+        ratio_std=ratio_std,
+        grounding_ratio=grounding_ratio,
     )
     names = cells.split(",") if cells else REDUCED if reduced else tuple(CELLS)
     wanted = list(trials(names, seeds or (1 if reduced else SEEDS)))
@@ -68,11 +75,9 @@ def ablate(
     settings = load_settings()
     folder = Folder(settings.data_dir.resolve() / "ablate" / called)
     console = terminal()
-    with hold_folder(settings.data_dir):
-        require_space(settings.data_dir)
-        folder.hold(asked)
-        if not _work_off(settings, asked, folder, wanted, console):
-            raise typer.Abort
+    folder.hold(asked)
+    if not _work_off(settings, asked, folder, wanted, console):
+        raise typer.Abort
     _conclude(asked, folder, wanted, out or folder.root / "result.json")
 
 
@@ -82,28 +87,24 @@ def _work_off(settings: Settings, asked: Asked, folder: Folder, wanted: Sequence
     for scorer, group in groupby(remaining, key=lambda trial: trial.cell.pool.scorer):
         ours = {"scorer": scorer, "margin_threshold": THRESHOLDS[scorer]}
         rank = {"max_lora_rank": settings.max_lora_rank or LORA_RANK}
-        if not _on_a_stack(settings.model_copy(update=ours | rank), asked, folder, list(group), console):
+        ran = on_a_stack(settings.model_copy(update=ours | rank), console, _work(asked, folder, list(group), console))
+        if ran is None:
             return False
     return True
 
 
-def _on_a_stack(settings: Settings, asked: Asked, folder: Folder, some: Sequence[Trial], console: Console) -> bool:
-    what = plan(settings, no_settings_file(settings.data_dir))
-    with Board(console, settings.data_dir / "logs") as board:
-        running = Stack(what.parts, settings.data_dir / "logs", board)
+def _work(
+    asked: Asked, folder: Folder, some: Sequence[Trial], console: Console
+) -> Callable[[Settings], Awaitable[bool]]:
+    """The trials, as work for a stack."""
 
-        async def work() -> bool:
-            board.rest()
-            with open_client(what.settings, patience_s=PATIENCE_S) as client, following(console, len(some)) as view:
-                programs = Programs(what.settings, folder.root / "trainer.log")
-                await run(some, Bench(what.settings, asked, folder, client, programs, view))
-            return True
+    async def work(settings: Settings) -> bool:
+        with open_client(settings, patience_s=PATIENCE_S) as client, following(console, len(some)) as view:
+            programs = Programs(settings, folder.root / "trainer.log")
+            await run(some, Bench(settings, asked, folder, client, programs, view))
+        return True
 
-        async def start() -> bool | None:
-            stop_on_signals(running)
-            return await running.run(work)
-
-        return asyncio.run(start()) is True
+    return work
 
 
 class Lines:

@@ -14,7 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judgefree.ablation.cells import CELLS, DEFAULT, FACTORS, REDUCED, Arrangement, Asked, missing, trials, usable
+from judgefree.ablation.cells import (
+    CELLS,
+    DEFAULT,
+    FACTORS,
+    REDUCED,
+    Arrangement,
+    Asked,
+    fields_of,
+    missing,
+    trials,
+    usable,
+)
 from judgefree.ablation.figures import Spread, report, summary, tables
 from judgefree.ablation.machine import describe_machine
 from judgefree.ablation.running import Bench, Folder, run
@@ -43,6 +54,16 @@ def test_a_cell_is_the_default_with_one_thing_changed(name: str) -> None:
     if changed == ["pool"]:
         pool = replace(cell.pool, name=default.pool.name)
         assert (pool.fields == default.pool.fields) is not (pool.scorer == default.pool.scorer)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_what_is_asked_of_all_pools_holds_where_it_has_a_meaning(name: str) -> None:
+    pool = CELLS[name].pool
+    fields = fields_of(pool, Asked(ratio_mean=0.35, ratio_std=0.1, grounding_ratio=-1.0), 3)
+    assert (fields.seed, fields.adapter) == (3, "base")
+    is_drawn = pool.name in ("blend", "noise", "phrase")
+    assert (fields.ratio_mean, fields.ratio_std) == ((0.35, 0.1) if is_drawn else (None, None))
+    assert fields.grounding_ratio == (None if name == "twice" else -1.0)
 
 
 def test_pools_of_one_name_are_one_pool() -> None:
