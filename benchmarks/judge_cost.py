@@ -5,7 +5,8 @@
 The same pairs about demo scenes, verified in three ways, each in a process of its own so that its peak of memory is its
 own: `clip` (what `workers.clip` does), `yes` (the log-probability of "yes" to a question about each sentence) and
 `likelihood` (the mean log-probability of each answer). The ways take turns, the order changing from round to round;
-loading, and a first batch, are not timed. The figures are medians over the rounds, and ratios of times of one round.
+loading, and a first batch, are not timed. The figures are medians over the rounds; the ratios are of processor times of
+one round, all threads together, which others on the machine disturb least.
 Writes benchmarks/results/judge_cost.json.
 
 Accuracy is the share of pairs whose better answer, by the objects that really stand in the scene, has the higher score;
@@ -137,12 +138,12 @@ def measure(folder: Path, way: str) -> dict[str, Any]:
         score, about = by_judge(folder, way)
     score(candidates[:BATCH])
     loaded = psutil.Process().memory_info().rss
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     margins = [one - other for batch in _batches(candidates) for one, other in score(batch)]
-    took_s = time.perf_counter() - began
+    took = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - worked}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     memory = {"peak_mib": round(peak / 2**20), "after_a_batch_mib": round(loaded / 2**20)}
-    return {"seconds": took_s, **memory, **about, **accuracy(margins, [row["is_normal_better"] for row in rows])}
+    return {**took, **memory, **about, **accuracy(margins, [row["is_normal_better"] for row in rows])}
 
 
 def _batches(candidates: list[Candidate]) -> Iterator[list[Candidate]]:
@@ -166,22 +167,25 @@ def _child(*words: str) -> str:
 def one_round(folder: Path, turn: int) -> dict[str, dict[str, Any]]:
     order = WAYS[turn % len(WAYS) :] + WAYS[: turn % len(WAYS)]
     found = {way: json.loads(_child("--measure", way, "--folder", str(folder))) for way in order}
-    print(turn + 1, {way: round(one["seconds"], 2) for way, one in found.items()}, flush=True)
+    print(turn + 1, {way: round(one["cpu_seconds"], 2) for way, one in found.items()}, flush=True)
     return found
 
 
 def summary(rounds: list[dict[str, dict[str, Any]]], pairs: int) -> dict[str, Any]:
     """Of each way the medians, and how its time relates to the encoder's."""
+    timed = ("seconds", "cpu_seconds", "peak_mib")
     ways = {}
     for way in WAYS:
         found = [one[way] for one in rounds]
-        median = {name: statistics.median(one[name] for one in found) for name in ("seconds", "peak_mib")}
+        median = {name: statistics.median(one[name] for one in found) for name in timed}
+        over_clip = [one[way]["cpu_seconds"] / one["clip"]["cpu_seconds"] for one in rounds]
         ways[way] = {
-            **{name: value for name, value in found[0].items() if name not in ("seconds", "peak_mib")},
+            **{name: value for name, value in found[0].items() if name not in timed},
             "ms_per_pair": round(1000 * median["seconds"] / pairs, 2),
+            "cpu_ms_per_pair": round(1000 * median["cpu_seconds"] / pairs, 2),
             "peak_mib": median["peak_mib"],
-            "over_clip": round(statistics.median(one[way]["seconds"] / one["clip"]["seconds"] for one in rounds), 2),
-            "over_clip_rounds": [round(one[way]["seconds"] / one["clip"]["seconds"], 2) for one in rounds],
+            "over_clip": round(statistics.median(over_clip), 2),
+            "over_clip_rounds": [round(one, 2) for one in over_clip],
         }
         if not found[0].get("knows_yes", True) and way == "yes":  # the answer is no word of this model: only the cost
             ways[way] |= {"accuracy": None, "surest_half": None}

@@ -185,55 +185,51 @@ def _ablation(results: Path) -> Iterator[str]:
         yield f"## Ablation\n\n{ablation_tables(json.loads(path.read_text(encoding='utf-8')))}"
 
 
+_WAYS = {
+    "clip": "CLIP",
+    "yes": 'the MLLM, "yes" to each sentence',
+    "likelihood": "the MLLM, likelihood of each answer",
+}
+
+
 def _cost(results: Path) -> Iterator[str]:
     path = results / "judge_cost.json"
     if not path.exists():
         return
     found = json.loads(path.read_text(encoding="utf-8"))
-    names = {
-        "clip": "CLIP",
-        "yes": 'the MLLM, "yes" to each sentence',
-        "likelihood": "the MLLM, likelihood of each answer",
-    }
-    rows = []
-    for way, said in names.items():
-        one = found["ways"][way]
-        rounds = one["over_clip_rounds"]
-        shares = ("-" if one[name] is None else f"{one[name]:.3f}" for name in ("accuracy", "surest_half"))
-        over = f"{one['over_clip']:.2f} ({min(rounds):.2f} - {max(rounds):.2f})"
-        cells = (
-            f"{one['parameters'] / 1e6:.2f} M",
-            f"{one['ms_per_pair']:.1f}",
-            over,
-            f"{one['peak_mib']:.0f}",
-            *shares,
-        )
-        rows.append((said, *cells))
-    real = found["on_real_models"]
-    heads = (
-        "verified by",
-        "parameters",
-        "ms a pair",
-        "time / CLIP's",
-        "peak MiB",
-        "pair accuracy",
-        "of the surest half",
-    )
-    clip, judge = (real["parameters"][name] / 1e9 for name in ("clip", "judge"))
-    computed = [
-        (names[way], f"{real['tflop_a_pair'][way]:.2f}", "1" if way == "clip" else f"{real['over_clip'][way]:.1f}")
-        for way in names
-    ]
     yield (
-        f"## Cost of verification\n\n{found['pairs']} pairs on {found['threads']} thread of "
-        f"{found['machine']['processor']}, {found['rounds']} rounds in turns (`benchmarks.judge_cost`).\n\n"
-        f"{table(heads, rows)}\nThe demo's MLLM is hardly larger than its CLIP, and its vocabulary of 70 words has no "
-        '"yes": the first judge is measured for its cost alone. So these ratios say little of real models. For those, '
-        f"operations computed from the architectures (`tools/architecture.py`), of a pair of answers of "
+        f"## Cost of verification\n\n{found['pairs']} pairs, {found['threads']} thread, on "
+        f"{found['machine']['processor']}, {found['rounds']} rounds in turns (`benchmarks.judge_cost`); accuracy is by "
+        f"the sign of the margin, of all pairs and of the half that each is surest of.\n\n{_measured(found['ways'])}"
+    )
+    real = found["on_real_models"]
+    clip, judge = (real["parameters"][name] / 1e9 for name in ("clip", "judge"))
+    yield (
+        'The demo\'s MLLM is hardly larger than its CLIP, and its vocabulary of 70 words has no "yes": the first judge '
+        "is measured for its cost alone. So these ratios are not those of real models. For those, operations computed "
+        "from the architectures (`tools/architecture.py`), of a pair of answers of "
         f"{real['assumed']['sentences']} sentences of {real['assumed']['tokens_a_sentence']} tokens: ViT-L-14-336 "
         f"({clip:.2f} B parameters) and LLaVA-1.5-7B ({judge:.2f} B, {real['weights_over_clip']} times as many).\n\n"
-        f"{table(('verified by', 'TFLOP a pair', 'over CLIP'), computed)}"
+        f"{_computed(real)}"
     )
+
+
+def _measured(ways: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = []
+    for way, said in _WAYS.items():
+        one = ways[way]
+        least, most = min(one["over_clip_rounds"]), max(one["over_clip_rounds"])
+        shares = ("-" if one[name] is None else f"{one[name]:.3f}" for name in ("accuracy", "surest_half"))
+        costs = (f"{one['cpu_ms_per_pair']:.1f}", f"{one['over_clip']:.2f} ({least:.2f} - {most:.2f})")
+        rows.append((said, f"{one['parameters'] / 1e6:.2f} M", *costs, f"{one['peak_mib']:.0f}", *shares))
+    heads = ("verified by", "parameters", "processor ms a pair", "over CLIP", "peak MiB", "accuracy", "surest half")
+    return table(heads, rows)
+
+
+def _computed(real: Mapping[str, Any]) -> str:
+    over = {"clip": 1.0} | real["over_clip"]
+    rows = [(said, f"{real['tflop_a_pair'][way]:.2f}", f"{over[way]:.1f}") for way, said in _WAYS.items()]
+    return table(("verified by", "TFLOP a pair", "over CLIP"), rows)
 
 
 def short(test: str) -> str:
