@@ -21,7 +21,7 @@ from judgefree.improvement.report import FILE, served, write_report
 from judgefree.improvement.rounds import Bench
 from judgefree.improvement.rounds import improve as go_on
 from judgefree.improvement.view import Lines, show_summary
-from judgefree.launcher.parts import answers, base_url
+from judgefree.launcher.parts import answers, base_url, with_mllm_url
 from judgefree.launcher.probes import HttpProbe
 from judgefree.mistakes import Mistake
 from pairs.clock import now
@@ -143,7 +143,7 @@ def _work(settings: Settings, run: ImprovementRun, folder: Path, console: Consol
     folder.mkdir(parents=True, exist_ok=True)
     work = partial(_rounds, run=run, folder=folder, console=console)
     if answers(HttpProbe(f"{base_url(settings.host, settings.port)}/readyz")):
-        return asyncio.run(work(settings))
+        return asyncio.run(work(with_mllm_url(settings)))
     rank = settings.max_lora_rank or LORA_RANK
     return on_a_stack(settings.model_copy(update={"max_lora_rank": rank}), console, work)
 
