@@ -208,6 +208,7 @@ def ablate(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.timeout(900)  # it starts a stack of its own: a minute where the machine is free, minutes where it is not
 def test_a_small_ablation_ends_with_its_result_and_is_not_run_twice(tmp_path: Path) -> None:
     small = ["--cells", "off", "--seeds", "1", "--count", "8", "--test", "demo:theme_breaking:8:20000"]
     words = [*small, "--out", str(tmp_path / "ablation.json"), "--", "--epochs", "1"]
