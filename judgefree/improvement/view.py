@@ -110,7 +110,10 @@ def summary(run: ImprovementRun) -> Table:
 
 
 def show_summary(console: Console, run: ImprovementRun) -> None:
-    console.print(summary(run), soft_wrap=False, width=None if console.is_terminal else _PIPE_COLUMNS)
+    """Print the table: as wide as a page where no terminal says otherwise."""
+    if not console.is_terminal:
+        console.width = _PIPE_COLUMNS
+    console.print(summary(run), soft_wrap=False)
 
 
 def minutes(seconds: float) -> str:
