@@ -55,6 +55,7 @@ def test_a_run_killed_while_making_pairs_and_while_training_goes_on_and_does_not
         assert "Improvement run crash" in (data / "improve" / "crash" / "report.html").read_text()
         assert "Run crash has ended already" in judgefree(settings, "improve", "--resume")
         assert "demo is served with crash-1" in judgefree(settings, "rollback", "crash-1")
+        until_promoted(gateway, "crash-1")
         assert served_adapter(gateway) == "crash-1"
         assert "before, it was crash-1" in judgefree(settings, "rollback")
 
@@ -138,6 +139,14 @@ def judgefree(settings: dict[str, str], *words: str) -> str:
     done = subprocess.run(command, cwd=ROOT, env=clean | settings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
+
+
+def until_promoted(gateway: str, adapter: str) -> None:
+    """Wait until the gateway knows of a promotion: it looks once a second."""
+    deadline = time.monotonic() + 30
+    while httpx.get(f"{gateway}/v1/stats", timeout=30).json()["policy"]["adapter"] != adapter:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def served_adapter(gateway: str) -> str | None:
