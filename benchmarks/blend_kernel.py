@@ -26,6 +26,7 @@ class _Config:
 
     def __init__(self, vocab: int) -> None:
         self.model_config = self
+        self.lora_config = None
         self.get_vocab_size = lambda: vocab
 
 

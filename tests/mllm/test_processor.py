@@ -16,7 +16,7 @@ VOCAB = 13
 
 @pytest.fixture
 def processor() -> PairedDecoding:
-    config = SimpleNamespace(model_config=SimpleNamespace(get_vocab_size=lambda: VOCAB))
+    config = SimpleNamespace(model_config=SimpleNamespace(get_vocab_size=lambda: VOCAB), lora_config=None)
     return PairedDecoding(config, torch.device("cpu"), is_pin_memory=False)
 
 

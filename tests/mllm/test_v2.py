@@ -198,6 +198,8 @@ class _Drafts:
 
 
 class _V1Config:
+    lora_config = None
+
     class model_config:  # noqa: N801 - vLLM's name
         @staticmethod
         def get_vocab_size() -> int:
