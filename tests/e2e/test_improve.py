@@ -144,7 +144,7 @@ def judgefree(settings: dict[str, str], *words: str) -> str:
 def until_promoted(gateway: str, adapter: str) -> None:
     """Wait until the gateway knows of a promotion: it looks once a second."""
     deadline = time.monotonic() + 30
-    while httpx.get(f"{gateway}/v1/stats", timeout=30).json()["policy"]["adapter"] != adapter:
+    while httpx.get(f"{gateway}/v1/stats", timeout=30).json()["model"]["policy"]["adapter"] != adapter:
         assert time.monotonic() < deadline
         time.sleep(0.1)
 

@@ -19,6 +19,15 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 SMALL = Llava(Decoder(3, 64, 4, 2, 16, 160, 90), Sight(Tower(2, 32, 128), image_size=48, patch=8))
 
 
+def on_the_cpu(model: Any) -> Any:
+    """The model in real memory, all of it nothing: what happens to lie there may be no place of an embedding."""
+    model = model.to_empty(device="cpu")
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.zero_()
+    return model
+
+
 def built(of: Llava) -> Any:
     """transformers' model of these numbers, without weights. The last but one layer's hidden states are read, as
     LLaVA-1.5 does; the whole tower runs all the same.
@@ -64,7 +73,7 @@ def test_parameters_are_those_of_the_models() -> None:
 
 
 def test_operations_are_those_that_torch_counts() -> None:
-    model = built(SMALL).to_empty(device="cpu")
+    model = on_the_cpu(built(SMALL))
     tokens = SMALL.sight.patches + 20
     ids = torch.full((1, tokens), 2)
     ids[0, : SMALL.sight.patches] = 1
@@ -81,7 +90,7 @@ def test_operations_are_those_that_torch_counts() -> None:
 @pytest.mark.parametrize("rank", [4, 16])
 def test_a_layer_keeps_for_its_gradients_what_is_said_of_it(rank: int) -> None:
     tokens = 512
-    model = built(SMALL).to_empty(device="cpu").to(torch.bfloat16).model.language_model
+    model = on_the_cpu(built(SMALL)).to(torch.bfloat16).model.language_model
     model.set_attn_implementation("sdpa")
     model.requires_grad_(False)
     adapted = get_peft_model(model, LoraConfig(r=rank, target_modules="all-linear"))
