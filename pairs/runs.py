@@ -34,7 +34,8 @@ class RunStatus(StrEnum):
 class Round(Value):
     """One round: the policy's pairs, the adapter trained on them, and whether it was promoted.
 
-    `parent` is the adapter that made the pairs (None: the model as it is). `evaluation` and `test` are what
+    `parent` is the adapter that made the pairs (None: the model as it is), `ratio_mean` the mean ratio of their
+    injected answers (None: as the settings say). `evaluation` and `test` are what
     `judgefree evaluate` said of the new adapter and its parent, `watch` the figures of the collapse watch and
     `watch_before` those before the first round. `seconds` is the time that each phase took.
     """
@@ -42,6 +43,7 @@ class Round(Value):
     number: int
     parent: str | None
     phase: Phase = Phase.GENERATING
+    ratio_mean: float | None = None
     decisions: dict[str, int] = Field(default_factory=dict)
     adapter: str | None = None
     snapshot_sha256: str | None = None

@@ -52,6 +52,9 @@ def improve(
     method: Annotated[Method, typer.Option(help="How hallucination is injected.")] = Method.BLEND,
     ratio_mean: Annotated[float | None, typer.Option(help="Mean of the ratio.")] = None,
     ratio_std: Annotated[float | None, typer.Option(help="Its standard deviation.")] = None,
+    least_decided: Annotated[
+        float | None, typer.Option(help="Raise the mean ratio each round until this share of pairs is decided.")
+    ] = None,
     grounding_ratio: Annotated[
         float | None, typer.Option(help="Decode normal answers by contrast, at this ratio in [-2, 0).")
     ] = None,

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from judgefree.improvement.asked import Asked
 from judgefree.improvement.gate import judge
 from judgefree.improvement.images import images_of
 from judgefree.improvement.programs import Programs, flags
+from judgefree.improvement.ratio import ratio_of
 from judgefree.improvement.report import write_report
 from judgefree.ledger import Ledger
 from judgefree.mistakes import PartFailed
@@ -29,6 +30,8 @@ from pairs.settings import Settings, public_name
 
 CONCURRENCY = 64
 TIMEOUT_S = 600.0
+PROBED = 128
+"""Images that a ratio is tried on."""
 PROBE = 64
 """Answers of the probe set, on which the drift from the base is measured."""
 
@@ -114,9 +117,27 @@ async def _generate(
     """Pairs of the round's images by the parent policy."""
     asked = Asked.model_validate(run.asked)
     images = await asyncio.to_thread(images_of, asked, current.number, bench.settings.data_dir / "scenes")
+
+    async def probe(ratio_mean: float) -> float:
+        file = bench.of(current) / f"probe-{ratio_mean:g}.jsonl"
+        return watch.decided(await _pairs_of(images[:PROBED], ratio_mean, asked, current, bench, file))
+
+    ratio_mean = asked.ratio_mean
+    if asked.least_decided is not None:
+        start = bench.settings.ratio_mean if ratio_mean is None else ratio_mean
+        ratio_mean = await ratio_of(start, asked.least_decided, probe)
+    decisions = await _pairs_of(images, ratio_mean, asked, current, bench, bench.of(current) / "pairs.jsonl")
+    found = {"phase": Phase.TRAINING, "decisions": decisions, "ratio_mean": ratio_mean}
+    return run, current.model_copy(update=found)
+
+
+async def _pairs_of(
+    images: Sequence[Path], ratio_mean: float | None, asked: Asked, current: Round, bench: Bench, file: Path
+) -> dict[str, int]:
+    """Make the images' pairs, noted in the ledger `file`, and count their decisions."""
     fields = Fields(
         method=asked.method,
-        ratio_mean=asked.ratio_mean,
+        ratio_mean=ratio_mean,
         ratio_std=asked.ratio_std,
         grounding=None if asked.grounding_ratio is None else GroundingMethod.CONTRASTIVE,
         grounding_ratio=asked.grounding_ratio,
@@ -124,20 +145,20 @@ async def _generate(
         seed=asked.seed,
         adapter=current.parent or BASE,
     )
+    said = "" if ratio_mean is None else f"ratio around {ratio_mean:g}"
     tally = Tally()
 
     def submit() -> None:
-        with Ledger(bench.of(current) / "pairs.jsonl") as ledger:
+        with Ledger(file) as ledger:
             for outcome in submit_all(bench.client, images, fields, ledger, CONCURRENCY, TIMEOUT_S):
                 tally.add(outcome)
-                bench.view.progress(tally.finished + len(tally.failures), len(images), "")
+                bench.view.progress(tally.finished + len(tally.failures), len(images), said)
         if tally.failures:
             first = tally.failures[0]
             raise PartFailed(f"{len(tally.failures)} images made no pair, the first is {first.file}: {first.reason}")
 
     await asyncio.to_thread(submit)
-    decisions = await asyncio.to_thread(_decisions, bench.of(current) / "pairs.jsonl")
-    return run, current.model_copy(update={"phase": Phase.TRAINING, "decisions": decisions})
+    return await asyncio.to_thread(_decisions, file)
 
 
 async def _train(run: ImprovementRun, current: Round, bench: Bench, registry: Adapters) -> tuple[ImprovementRun, Round]:

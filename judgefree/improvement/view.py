@@ -74,7 +74,8 @@ def came_of(current: Round, phase: Phase) -> list[str]:
     match phase:
         case Phase.GENERATING:
             counts = ", ".join(f"{count} {decision}" for decision, count in current.decisions.items())
-            return [f"{sum(current.decisions.values())} pairs: {counts}"]
+            ratio = "" if current.ratio_mean is None else f", ratio around {current.ratio_mean:g}"
+            return [f"{sum(current.decisions.values())} pairs: {counts}{ratio}"]
         case Phase.TRAINING:
             return [str(current.adapter)]
         case Phase.EVALUATING:

@@ -22,7 +22,7 @@ from tests.e2e.scenes import scene_pngs
 from tests.processes import ROOT, Part, start_part
 
 ROUNDS, IMAGES = 2, 24
-ASKED = ["--rounds", str(ROUNDS), "--count", str(IMAGES), "--promote-on", "demo:in_distribution:12:30000"]
+ASKED = f"--rounds {ROUNDS} --count {IMAGES} --promote-on demo:in_distribution:12:30000 --least-decided 0.01".split()
 TRAINING = ["--steps", "4", "--least", "1", "--batch-size", "4", "--save-every", "2", "--log-every", "1"]
 
 

@@ -33,6 +33,8 @@ def _save(*given: ImprovementRun) -> None:
     ("flags", "said"),
     [
         (["--ratio-mean", "9"], "--ratio-mean: Input should be less than or equal to 2."),
+        (["--least-decided", "1"], "--least-decided: Input should be less than 1."),
+        (["--least-decided", "0.5", "--method", "drop"], "--least-decided: Value error, method drop has no ratio"),
         (["--images", "nowhere"], "There is no file or folder"),
         (["--promote-on", "nowhere"], "There is no data set nowhere"),
         (["--test", "demo"], "There is no data set demo:"),
