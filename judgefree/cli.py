@@ -8,7 +8,7 @@ from importlib.metadata import version
 import typer
 from typer.exceptions import TyperException
 
-from judgefree.commands import ablate, adapters, data, demo, doctor, improve, stack, submit
+from judgefree.commands import ablate, adapters, backup, data, demo, doctor, improve, stack, submit
 from judgefree.mistakes import PartFailed
 from pairs.errors import JudgefreeError
 
@@ -26,6 +26,7 @@ app.command("demo")(demo.demo)
 app.command("submit")(submit.submit)
 app.command("export")(data.export)
 app.command("requeue")(data.requeue)
+app.command("backup")(backup.backup)
 app.command("improve", context_settings={"allow_extra_args": True})(improve.improve)
 app.command("ablate", context_settings={"allow_extra_args": True})(ablate.ablate)
 app.command("adapters")(adapters.adapters)
