@@ -8,7 +8,7 @@ from importlib.metadata import version
 import typer
 from typer.exceptions import TyperException
 
-from judgefree.commands import ablate, adapters, backup, data, demo, doctor, improve, stack, submit
+from judgefree.commands import ablate, adapters, backup, data, demo, doctor, improve, loadtest, stack, submit
 from judgefree.mistakes import PartFailed
 from pairs.errors import JudgefreeError
 
@@ -27,8 +27,10 @@ app.command("submit")(submit.submit)
 app.command("export")(data.export)
 app.command("requeue")(data.requeue)
 app.command("backup")(backup.backup)
+app.command("migrate")(migrate.migrate)
 app.command("improve", context_settings={"allow_extra_args": True})(improve.improve)
 app.command("ablate", context_settings={"allow_extra_args": True})(ablate.ablate)
+app.command("loadtest", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(loadtest.loadtest)
 app.command("adapters")(adapters.adapters)
 app.command("rollback")(adapters.rollback)
 app.command("doctor")(doctor.doctor)
