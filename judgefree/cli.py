@@ -8,7 +8,7 @@ from importlib.metadata import version
 import typer
 from typer.exceptions import TyperException
 
-from judgefree.commands import ablate, adapters, backup, data, demo, doctor, improve, loadtest, stack, submit
+from judgefree.commands import ablate, adapters, backup, data, demo, doctor, improve, loadtest, migrate, stack, submit
 from judgefree.mistakes import PartFailed
 from pairs.errors import JudgefreeError
 
