@@ -3,15 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, event, text
+from sqlalchemy import Table, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from pairs.errors import StoreUnavailable
-from pairs.schema import metadata
+from pairs.migrations import migrate, require_version
 
 _REFUSED = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 """Errors of what was asked, not of the database's state: asking again shortly does not help."""
@@ -29,10 +28,34 @@ class Guard:
 
 
 async def open_engine(url: str) -> AsyncEngine:
-    """Connect to the database behind SQLAlchemy URL `url` and make the tables that are not there yet.
+    """Connect to the database behind SQLAlchemy URL `url`, and make its tables if there are none.
 
-    Raises StoreUnavailable when the database is away.
+    Raises StoreUnavailable when the database is away, WrongStoreVersion when its tables are of another version.
     """
+    engine = _connect(url)
+    try:
+        async with Guard(), engine.begin() as connection:
+            await connection.run_sync(require_version)
+    except BaseException:
+        await engine.dispose()
+        raise
+    return engine
+
+
+async def migrate_store(url: str) -> tuple[int, int]:
+    """Bring the tables behind SQLAlchemy URL `url` to the present version; returns the version before and after.
+
+    Raises StoreUnavailable when the database is away, WrongStoreVersion when a later judgefree has made them.
+    """
+    engine = _connect(url)
+    try:
+        async with Guard(), engine.begin() as connection:
+            return await connection.run_sync(migrate)
+    finally:
+        await engine.dispose()
+
+
+def _connect(url: str) -> AsyncEngine:
     parsed = make_url(url)
     is_sqlite = parsed.get_backend_name() == "sqlite"
     if is_sqlite and parsed.database:
@@ -40,8 +63,6 @@ async def open_engine(url: str) -> AsyncEngine:
     engine = create_async_engine(parsed, pool_pre_ping=not is_sqlite)
     if is_sqlite:
         event.listen(engine.sync_engine, "connect", _configure_sqlite)
-    async with Guard(), engine.begin() as connection:
-        await connection.run_sync(_create_tables)
     return engine
 
 
@@ -49,15 +70,6 @@ def insert_into(engine: AsyncEngine, table: Table) -> Any:
     """An INSERT in the engine's dialect: unlike SQLAlchemy's own, it knows ON CONFLICT."""
     dialect: Any = postgresql if engine.dialect.name == "postgresql" else sqlite
     return dialect.insert(table)
-
-
-def _create_tables(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":  # IF NOT EXISTS is not safe there against another session's
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('judgefree.schema'))"))
-    for table in metadata.sorted_tables:
-        connection.execute(CreateTable(table, if_not_exists=True))
-        for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            connection.execute(CreateIndex(index, if_not_exists=True))
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

@@ -108,5 +108,9 @@ class SettingsError(JudgefreeError):
     type, title = "settings", "A setting has a bad value"
 
 
+class WrongStoreVersion(SettingsError):
+    title = "The store's tables are of another version"
+
+
 class MissingModel(JudgefreeError):
     type, title = "missing-model", "The model is not where the settings say"

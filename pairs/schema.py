@@ -63,3 +63,10 @@ runs = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Column("run", JSON, nullable=False),  # the whole run, as `pairs.runs.ImprovementRun` writes itself
 )
+
+versions = Table(
+    "store_versions",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),  # of these tables; the greatest one holds
+    Column("migrated_at", DateTime(timezone=True), nullable=False),
+)

