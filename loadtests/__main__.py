@@ -19,7 +19,8 @@ from loadtests.ledger import Ledger, check
 from loadtests.profiles import SHIPPED, BadProfile, read_profile
 from loadtests.report import HTML, SUMMARY, Outcome, lines, summary, write
 from loadtests.running import Cluster, Follow, Run, conduct, observer
-from loadtests.sampling import Sampler, series
+from loadtests.samples import series
+from loadtests.sampling import Sampler
 from loadtests.working import serve
 from pairs.clock import now
 from pairs.errors import JudgefreeError
@@ -63,7 +64,6 @@ def _run(asked: Namespace) -> int:
     console.print(f"{asked.profile}: {profile.shape.kind} {profile.load} load on {asked.host}")
     run = conduct(asked.host, profile, asked.images, cluster, _following(console))
     found = _concluded(asked, run, console)
-    run.runner.quit()
     for line in (*lines(found), *found["complaints"]):
         console.print(line)
     console.print(f"{asked.out / SUMMARY} and {asked.out / HTML} have it all.")

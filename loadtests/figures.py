@@ -9,7 +9,7 @@ from loadtests.knee import find_knee
 from loadtests.latency import quantile, quantiles
 from loadtests.ledger import Ledger
 from loadtests.profiles import Profile, Ramp, Soak, Thresholds
-from loadtests.sampling import Sample
+from loadtests.samples import Sample
 
 
 @dataclass(frozen=True)

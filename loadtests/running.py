@@ -52,7 +52,6 @@ class Run:
     the load test's own code."""
 
     environment: Environment
-    runner: Runner
     course: Constant | Bursts | Climb
     ledger: Ledger
     sampler: Sampler
@@ -95,9 +94,10 @@ def conduct(host: str, profile: Profile, images: Path | None, cluster: Cluster |
     untold = _await_last_news(ledger, 1 if cluster is None else cluster.workers)
     for watcher in watchers:
         watcher.kill() if isinstance(watcher, gevent.Greenlet) else watcher.cancel()
+    runner.quit()  # the workers' last statistics come with it
     exceptions = sum(one["count"] for one in runner.exceptions.values())
     span = Span(shape.began_at + _warm_up_s(profile), shape.ended_at)
-    return Run(environment, runner, course, ledger, sampler, span, untold, exceptions, shape.is_broken_off)
+    return Run(environment, course, ledger, sampler, span, untold, exceptions, shape.is_broken_off)
 
 
 def join(session: Session) -> None:

@@ -170,10 +170,14 @@ class Reviewer(Visitor):
 class Bad(Visitor):
     """Sends what is malformed, oversized, slow or cut off; right is what the API says of it, and that others go on."""
 
+    _turn = 0
+
     @task(6)
     def misbehave(self) -> None:
-        wrong = random.choice(misdeeds(self.session.pictures.next()))
-        self._refused(wrong)
+        """One misdeed after the other, so that a short run has them all."""
+        wrong = misdeeds(self.session.pictures.next())
+        self._refused(wrong[self._turn % len(wrong)])
+        self._turn += 1
 
     @task(1)
     def announce_too_much(self) -> None:

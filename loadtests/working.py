@@ -25,7 +25,11 @@ def serve(master_host: str, master_port: int, images: Path | None) -> None:
         profile = Profile.model_validate_json(vars(environment.parsed_options)["judgefree_profile"])
         join(Session(environment, profile, images))
 
+    def be_ready(environment: Environment, **_: object) -> None:
+        environment.stop_timeout = 0.0  # the users have ended, and locust would sleep for so long before it goes on
+
     environment.events.test_start.add_listener(begin)
+    environment.events.test_stop.add_listener(be_ready)
     runner = environment.create_worker_runner(master_host, master_port)
     for number in (signal.SIGINT, signal.SIGTERM):
         gevent.signal_handler(number, _leave, environment, runner)

@@ -1,0 +1,144 @@
+"""Short loads on the real system: what is in order passes, and one pair that is lost fails the run."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import free_port
+from tests.e2e.stack import Stack, running_stack
+from tests.processes import ROOT
+
+PROFILES = """
+[everybody]
+load = "closed"
+shape = { kind = "steady", level = 6, duration_s = 11, warm_up_s = 2 }
+journey = { repeat_share = 0.2, fields = { max_tokens = "48" } }
+[everybody.users]
+bulk = { count = 1, pause_s = 2, images = 4 }
+browser = { count = 1, pause_s = 0.5 }
+exporter = { count = 1, pause_s = 2 }
+reviewer = { count = 1, pause_s = 0.5 }
+bad = { count = 3, pause_s = 0.2 }
+[everybody.thresholds]
+max_error_share = 0
+max_failed_pairs = 0
+
+[arrivals]
+load = "open"
+shape = { kind = "steady", level = 3, duration_s = 9 }
+journey = { wait = "post", fields = { max_tokens = "48" } }
+[arrivals.thresholds]
+max_error_share = 0
+"""
+USERS_DO = {
+    "POST /v1/pairs POST",
+    "POST /v1/pairs POST many",
+    "POST /v1/pairs repeated",
+    "POST bad: an image of too many pixels",
+    "POST bad: broken JSON",
+    "GET /v1/pairs list",
+    "GET /v1/export parquet",
+    "PUT /v1/pairs/{id}/review",
+    "PAIR image to finished pair",
+}
+
+
+@dataclass
+class Loadtest:
+    """`python -m loadtests` on a stack, with the profiles above."""
+
+    stack: Stack
+    folder: Path
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("JUDGEFREE_")}
+        return subprocess.Popen(
+            [sys.executable, "-m", "loadtests", *words], cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE
+        )
+
+    def load(self, profile: str, *words: str) -> "subprocess.Popen[str]":
+        file = self.folder / "profiles.toml"
+        file.write_text(PROFILES)
+        where = ["--host", self.stack.gateway_url, "--profiles", str(file), "--out", str(self.folder / profile)]
+        return self.start(*where, "--profile", profile, *words)
+
+    def summary(self, profile: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / profile / "summary.json").read_text())
+        return found
+
+
+@pytest.fixture(scope="module")
+def stack(valkey_url: str, mllm_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running_stack(tmp_path_factory.mktemp("loaded"), valkey_url, mllm_url) as running:
+        yield running
+
+
+@pytest.fixture
+def loadtest(stack: Stack, tmp_path: Path) -> Loadtest:
+    return Loadtest(stack, tmp_path)
+
+
+def test_users_of_every_kind_lose_nothing_and_the_report_has_their_figures(loadtest: Loadtest) -> None:
+    with loadtest.stack.client() as client:
+        before = client.get("/v1/stats").json()["finished"]
+        process = loadtest.load("everybody")
+        _, said = process.communicate(timeout=120)
+        finished = client.get("/v1/stats").json()["finished"] - before
+    assert process.returncode == 0, said
+    found = loadtest.summary("everybody")
+    accepted = (loadtest.folder / "everybody" / "accepted.txt").read_text().split()
+    assert found["passed"]
+    assert found["integrity"]["accepted"] == len(set(accepted)) == finished > 10
+    assert found["integrity"]["is_whole"]
+    assert found["figures"]["error_share"] == 0
+    assert 0 < found["figures"]["latency_s"]["p50"] <= found["figures"]["latency_s"]["p99"] < 60
+    assert len(found["queue"]) > 5
+    assert max(sample["jobs"] + sample["candidates"] for sample in found["queue"]) > 0
+    html = (loadtest.folder / "everybody" / "report.html").read_text()
+    assert {one for one in USERS_DO if f'"name": "{one.partition(" ")[2]}"' not in html} == set()
+    assert f"{len(accepted)} pairs accepted, all fetched again: 0 lost" in said
+
+
+def test_a_pair_that_is_lost_fails_a_distributed_run_and_is_named(loadtest: Loadtest) -> None:
+    port = str(free_port())
+    workers = [loadtest.start("--worker", "--master-port", port) for _ in range(2)]
+    master = loadtest.load("arrivals", "--master", "--master-port", port, "--expect-workers", "2")
+    lost = lose_a_finished_pair(loadtest.stack.folder / "data" / "pairs.db")
+    _, said = master.communicate(timeout=120)
+    assert [worker.communicate(timeout=30) and worker.returncode for worker in workers] == [0, 0]
+    assert master.returncode == 1, said
+    integrity = loadtest.summary("arrivals")["integrity"]
+    assert integrity["lost"] == {"count": 1, "ids": [lost]}
+    assert integrity["untold"] == integrity["doubled"]["count"] == 0
+    assert 10 < integrity["accepted"] < 60
+    assert "1 accepted pairs are lost." in said
+
+
+def test_a_gateway_that_is_not_there_is_a_mistake(loadtest: Loadtest) -> None:
+    process = loadtest.start("--host", f"http://127.0.0.1:{free_port()}")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert said.startswith("judgefree: No gateway that is ready is at http://127.0.0.1:")
+
+
+def lose_a_finished_pair(database: Path, timeout_s: float = 60) -> str:
+    """Take a pair out of the store behind the system's back, as soon as there is one of the run; returns its id."""
+    deadline = time.monotonic() + timeout_s
+    with sqlite3.connect(database, timeout=10) as store:
+        newest = "SELECT id FROM pairs ORDER BY id DESC LIMIT 1"
+        before = store.execute(newest).fetchone()
+        while (now := store.execute(newest).fetchone()) == before:
+            assert time.monotonic() < deadline, "no pair of the run was finished"
+            time.sleep(0.1)
+        store.execute("DELETE FROM pairs WHERE id = ?", now)
+    pair_id: str = now[0]
+    return pair_id
