@@ -45,6 +45,7 @@ class Session:
         self.began_at = now()
         self._sender = uuid4().hex
         self._number = 0
+        self._outbox: deque[News] = deque()
         self._clear()
 
     def _clear(self) -> None:
@@ -98,31 +99,35 @@ class Session:
         )
 
     def tell(self, is_last: bool = False) -> None:
-        """Send what has happened since it was last told."""
+        """Send what has happened since it was last told. Raises RPCError; what could not be sent goes the next time."""
         runner = self.environment.runner
         if runner is None:
             raise RuntimeError("the run has no runner")
-        news = News(
-            sender=self._sender,
-            number=self._number + 1,
-            is_last=is_last,
-            arrivals=self._arrivals,
-            acceptances=self._acceptances,
-            settlements=self._settlements,
-            outcomes=dict(self._outcomes),
-        )
-        runner.send_message(NEWS, dict(news))
         self._number += 1
-        self._clear()
+        self._outbox.append(
+            News(
+                sender=self._sender,
+                number=self._number,
+                is_last=is_last,
+                arrivals=self._arrivals,
+                acceptances=self._acceptances,
+                settlements=self._settlements,
+                outcomes=dict(self._outcomes),
+            )
+        )
+        self._clear()  # before the sending, in which others may take their turn and have news
+        while self._outbox:
+            runner.send_message(NEWS, dict(self._outbox[0]))
+            self._outbox.popleft()
 
     def keep_telling(self) -> None:
-        """Tell the news twice a second, for ever. What cannot be sent just now stays and goes with the next."""
+        """Tell the news twice a second, for ever."""
         while True:
             gevent.sleep(_TELL_EVERY_S)
             try:
                 self.tell()
-            except RPCError as error:
-                self._report(error)
+            except RPCError:
+                continue  # it stays in the outbox; should it never go, the head misses the last news and says so
 
     def end(self) -> None:
         """Wait for the arrivals that are under way, at most `drain_s`, and tell the last news."""

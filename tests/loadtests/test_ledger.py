@@ -111,6 +111,14 @@ def test_news_that_is_missing_or_never_ends_breaks_the_books() -> None:
     assert not check(books({1}), {"pair-1": Found("done", "image-1")}, [], untold=1).is_whole
 
 
+def test_news_that_is_told_twice_is_entered_once() -> None:
+    ledger = Ledger()
+    for number in (1, 1, 2, 1):
+        ledger.take(news([acceptance(number)], number))
+    assert ledger.outcomes["ok"] == 2
+    assert checked(ledger).is_whole
+
+
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 10)), max_size=60), st.floats(0, 50), st.floats(51, 120))
 def test_a_level_counts_what_happened_in_it(times: list[tuple[float, float]], since: float, until: float) -> None:
     ledger = Ledger()
