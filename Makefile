@@ -12,7 +12,7 @@ TESTS ?= tests
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
 
-.PHONY: demo up test check lock setup clean
+.PHONY: demo up test check loadtest lock setup clean
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -23,6 +23,9 @@ up: setup
 
 test: setup check
 	$(VENV)/bin/python -m pytest $(TESTS)
+
+loadtest: setup
+	$(VENV)/bin/judgefree loadtest
 
 check: setup
 	$(VENV)/bin/ruff format --check --quiet

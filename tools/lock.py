@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-EXTRAS = "gateway,verifier,mllm-cpu,trainer,demo,embedded,postgres,dev"
+EXTRAS = "gateway,verifier,mllm-cpu,trainer,demo,embedded,postgres,s3,tracing,loadtest,dev"
 LEFT_OUT = {"judgefree", "torch", "torchaudio", "torchcodec", "triton"}
 HEADER = (
     "# Pinned by `make lock`; installed with --no-deps after torch (see tools/lock.py). Python 3.11, Linux x86-64.\n"
