@@ -57,6 +57,7 @@ class VerifierStats(BaseModel):
     """What the settings ask of the verifier."""
 
     model: str
+    scorer: str
     margin_threshold: float
 
 

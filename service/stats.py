@@ -23,7 +23,9 @@ async def present_stats(gateway: Gateway) -> Stats:
         ),
         dead_letters=await _latest_letters(gateway) if depth.dead else [],
         model=_model_stats(gateway),
-        verifier=VerifierStats(model=public_name(settings.clip), margin_threshold=settings.margin_threshold),
+        verifier=VerifierStats(
+            model=public_name(settings.clip), scorer=settings.scorer, margin_threshold=settings.margin_threshold
+        ),
         version=version("judgefree"),
     )
 

@@ -127,6 +127,7 @@ async def test_stats_and_metrics_count_what_there_is(served: Served) -> None:
     stats = (await served.http.get("/v1/stats")).json()
     assert stats["decisions"] == {"kept": 1, "swapped": 1, "discarded": 0}
     assert (stats["finished"], stats["queue"]["jobs"], stats["model"]["is_there"]) == (2, 1, False)
+    assert stats["verifier"] == {"model": "demo", "scorer": "sentence", "margin_threshold": 0.03}
     metrics = (await served.http.get("/metrics")).text
     assert 'judgefree_pairs{decision="kept"} 1.0' in metrics
     assert 'judgefree_queue_depth{stream="jobs"} 1.0' in metrics
