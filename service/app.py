@@ -73,6 +73,7 @@ class _Measured:
             await self._app(scope, receive, noting)
         finally:
             route = getattr(scope.get("route"), "path", "none")
+            seconds = time.monotonic() - started
             self._metrics.requests.labels(scope["method"], route, str(status)).inc()
-            seconds = round(time.monotonic() - started, 4)
-            _log.debug("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+            self._metrics.request_s.labels(scope["method"], route).observe(seconds)
+            _log.debug("request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 4))

@@ -50,9 +50,9 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Ga
     async with AsyncExitStack() as parts:
         queue = await Queue.connect(settings)
         parts.push_async_callback(queue.close)
-        store = await Store.open(settings.store_url)
+        store = await Store.open(settings.store_url, metrics.store_latency)
         parts.push_async_callback(store.close)
-        blobs = Blobs(settings.images_url)
+        blobs = Blobs(settings.images_url, metrics.blob_latency)
         mllm = Mllm.connect(settings)
         parts.push_async_callback(mllm.close)
         doorbell = await parts.enter_async_context(Doorbell(queue))

@@ -147,6 +147,8 @@ class Pairer:
         else:
             await self._persist(self._queue.forward, delivery, candidate)
             self._metrics.generated.labels(delivery.payload.hallucination.method.value).inc()
+            waited = candidate.generation_started_at - candidate.job.created_at
+            self._metrics.wait_s.observe(max(0.0, waited.total_seconds()))  # the clocks of two gateways may differ
             seconds = (candidate.generated_at - candidate.generation_started_at).total_seconds()
             self._metrics.generation_s.observe(seconds)
             log.info("generated", seconds=round(seconds, 3))

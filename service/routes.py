@@ -198,8 +198,8 @@ async def get_stats(gateway: ThisGateway) -> Stats:
 @metrics_api.get("/metrics", response_class=Response)
 async def get_metrics(gateway: ThisGateway) -> Response:
     """What Prometheus reads; while a part is away, its gauges are those of the last look."""
-    depth, decisions = await gateway.tally.look_at_each()
-    gateway.metrics.show(depth, decisions, gateway.tally.pairs_per_second(), gateway.watch.is_there)
+    backlog, decisions = await gateway.tally.look_at_each()
+    gateway.metrics.show(backlog, decisions, gateway.tally.pairs_per_second(), gateway.watch.is_there)
     return Response(gateway.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
