@@ -1,0 +1,157 @@
+"""The way of a pair under `autoscaler.step`, second by second: jobs, generation, candidates, verification. Pure.
+
+Gateways take jobs and have so many pairs in generation at a time, spread over all vLLM replicas; verifiers take what
+they make. Numbers of pairs are not whole: each second does its share.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final
+
+from tools.scaling.autoscaler import Scaling, State, Trigger, acts, step
+
+GATEWAY, MLLM, VERIFIER = "gateway", "mllm", "verifier"
+PARTS: Final = (GATEWAY, MLLM, VERIFIER)
+SCRAPE_S: Final = 15
+"""How often Prometheus looks; what it says in between is as old."""
+_REQUESTS_OF_A_PAIR = 3
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What one replica can do, and how long after its start (`start_s`, by part)."""
+
+    generated_per_s: float
+    """Pairs that a vLLM makes in a second when it has the `concurrency` of one gateway in work."""
+    verified_per_s: float
+    concurrency: int
+    """Pairs in generation at a time, per gateway."""
+    ahead: int
+    """Jobs that a gateway has taken beyond those."""
+    seats: int
+    """Pairs that a vLLM runs at a time; the requests of others wait in it."""
+    held: int
+    """Candidates that a verifier has taken."""
+    start_s: Mapping[str, int]
+
+    @property
+    def pair_s(self) -> float:
+        """How long a pair is in generation, at least."""
+        return self.concurrency / self.generated_per_s
+
+
+@dataclass(frozen=True)
+class Second:
+    """The end of one second: replicas asked for and ready; pairs that came, were generated and were done in it; the
+    entries of each stream, taken or not, and those of them that no worker has taken (lag)."""
+
+    replicas: Mapping[str, int]
+    ready: Mapping[str, int]
+    arrived: float
+    generated: float
+    done: float
+    jobs: float
+    candidates: float
+    jobs_lag: float
+    candidates_lag: float
+    requests_waiting: float
+
+    @property
+    def in_work(self) -> float:
+        return self.jobs + self.candidates
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a trace; the figures that a person asks for."""
+
+    seconds: tuple[Second, ...]
+
+    def replicas(self, part: str) -> list[int]:
+        return [one.replicas[part] for one in self.seconds]
+
+    def changes(self, part: str, begin: int = 0) -> int:
+        """How many times the number of replicas changed from second `begin` on."""
+        return sum(1 for before, after in pairwise(self.replicas(part)[begin:]) if before != after)
+
+    def turns(self, part: str, begin: int = 0) -> int:
+        """How many times the replicas began to fall after they had risen, or to rise after they had fallen."""
+        steps = [after - before for before, after in pairwise(self.replicas(part)[begin:]) if before != after]
+        return sum(1 for before, after in pairwise(steps) if (before > 0) != (after > 0))
+
+    def replica_hours(self, part: str) -> float:
+        return sum(self.replicas(part)) / 3600
+
+    def longest_wait_s(self) -> int | None:
+        """From a pair's coming to its being done, in whole seconds, the longest; None if one is never done."""
+        came, done, longest, at = 0.0, 0.0, 0, 0
+        for number, one in enumerate(self.seconds):
+            came += one.arrived
+            while done < came - 0.5 and at < len(self.seconds):
+                done += self.seconds[at].done
+                at += 1
+            if done < came - 0.5:
+                return None
+            if one.arrived > 0:
+                longest = max(longest, at - 1 - number)
+        return longest
+
+
+@dataclass
+class _Replicas:
+    """The replicas of a part, each by the second of its start, oldest first."""
+
+    scaling: Scaling
+    start_s: int
+    state: State = field(init=False)
+    started: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.state = State(self.scaling.least)
+        self.started = [-self.start_s] * self.scaling.least
+
+    def ready(self, second: int) -> int:
+        return sum(1 for at in self.started if second - at >= self.start_s)
+
+    def follow(self, second: int, metrics: Mapping[Trigger, float]) -> None:
+        self.state = step(self.state, self.scaling, second, metrics)
+        missing = self.state.replicas - len(self.started)
+        self.started = (self.started + [second] * missing)[: self.state.replicas]  # the youngest go first
+
+
+def simulate(arrivals: Sequence[float], capacity: Capacity, scalings: Mapping[str, Scaling]) -> Outcome:
+    """What `scalings` make of `arrivals` (pairs in each second), from the fewest replicas of each part on."""
+    parts = {name: _Replicas(scalings[name], capacity.start_s[name]) for name in PARTS}
+    seconds: list[Second] = []
+    jobs = candidates = 0.0
+    admitted, generated = [0.0], [0.0]  # in all, before each second
+    for second, arrived in enumerate(arrivals):
+        ready = {name: part.ready(second) for name, part in parts.items()}
+        in_generation = min(jobs + arrived, ready[GATEWAY] * capacity.concurrency)
+        made = min(in_generation, in_generation / capacity.pair_s, ready[MLLM] * capacity.generated_per_s)
+        done = min(candidates + made, ready[VERIFIER] * capacity.verified_per_s)
+        jobs, candidates = jobs + arrived - made, candidates + made - done
+        admitted.append(admitted[-1] + arrived)
+        generated.append(generated[-1] + made)
+        jobs_lag = max(0.0, jobs - ready[GATEWAY] * (capacity.concurrency + capacity.ahead))
+        candidates_lag = max(0.0, candidates - ready[VERIFIER] * capacity.held)
+        waiting = _REQUESTS_OF_A_PAIR * max(0.0, in_generation - ready[MLLM] * capacity.seats)
+        moment = {"jobs lag": jobs_lag, "candidates lag": candidates_lag, "requests waiting": waiting}
+        in_all = {"admitted": admitted, "generated": generated}
+        for part in (one for one in parts.values() if acts(one.scaling, second)):
+            part.follow(second, {one: _value(one, moment, in_all) for one in part.scaling.triggers})
+        replicas = {name: part.state.replicas for name, part in parts.items()}
+        seconds.append(
+            Second(replicas, ready, arrived, made, done, jobs, candidates, jobs_lag, candidates_lag, waiting)
+        )
+    return Outcome(tuple(seconds))
+
+
+def _value(trigger: Trigger, moment: Mapping[str, float], in_all: Mapping[str, Sequence[float]]) -> float:
+    if trigger.metric in moment:
+        return math.floor(moment[trigger.metric])
+    counted = in_all[trigger.metric]
+    now = (len(counted) - 1) // SCRAPE_S * SCRAPE_S
+    return (counted[now] - counted[max(0, now - trigger.over_s)]) / trigger.over_s
