@@ -12,6 +12,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pairs.errors import SettingsError
+from pairs.timing import Observe, timed, unobserved
 
 
 class BlobsAway(OSError):
@@ -21,23 +22,24 @@ class BlobsAway(OSError):
 class Blobs:
     """A content-addressed image store under `url`; every call is safe to repeat, and raises OSError when it is away."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, observe: Observe = unobserved) -> None:
         """Raises SettingsError when fsspec cannot make a file system of `url`."""
         try:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
             raise SettingsError(f"setting blob_url names no place for images: {error}") from error
+        self._observe = observe
 
     async def put(self, content: bytes) -> str:
         """Store `content` so that it survives a crash, and return its SHA-256."""
         sha256 = hashlib.sha256(content).hexdigest()
-        with _known_errors():
+        with timed(self._observe, "put"), _known_errors():
             await asyncio.to_thread(self._put, self._path(sha256), content)
         return sha256
 
     async def get(self, sha256: str) -> bytes:
         """The content stored under `sha256`; raises FileNotFoundError if there is none."""
-        with _known_errors():
+        with timed(self._observe, "get"), _known_errors():
             return await asyncio.to_thread(self._get, sha256)
 
     def _get(self, sha256: str) -> bytes:

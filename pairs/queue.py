@@ -91,6 +91,23 @@ class Depth:
     dead: int
 
 
+@dataclass(frozen=True)
+class Backlog:
+    """The queue and its server at one moment.
+
+    `lag` is what no worker of the group was given yet, of each stage; `oldest_s` the age of the oldest entry of each
+    stream, 0 for an empty one: an entry that was given back or failed begins anew. `aof_bytes` is None for a server
+    without an append-only file; `takes_writes` is False after a write to it failed.
+    """
+
+    depth: Depth
+    lag: dict[Stage, int]
+    oldest_s: dict[str, float]
+    memory_bytes: int
+    aof_bytes: int | None
+    takes_writes: bool
+
+
 class Queue:
     """The queue of one namespace. Every call raises QueueUnavailable while Redis is away."""
 
@@ -239,6 +256,39 @@ class Queue:
                 pipeline.xlen(self._key(name))
             return Depth(*await pipeline.execute())
 
+    async def backlog(self) -> Backlog:
+        """All that is measured of the queue, in one round trip.
+
+        The lag that Redis itself tells (XINFO GROUPS) is none as soon as entries are settled out of order. Here it is
+        exact: a settled entry is deleted, so what is not pending was not given to anybody yet.
+        """
+        streams = (Stage.JOBS, Stage.CANDIDATES, "dead")
+        async with self._guard(), self.redis.pipeline(transaction=True) as pipeline:
+            for name in streams:
+                pipeline.xlen(self._key(name))
+            for name in streams:
+                pipeline.xrange(self._key(name), count=1)
+            for stage in Stage:
+                pipeline.xpending(self._key(stage), GROUP)
+            pipeline.time()
+            pipeline.info("memory")
+            pipeline.info("persistence")
+            found = await pipeline.execute()
+        depth, oldest, pending = Depth(*found[:3]), found[3:6], found[6:8]
+        (seconds, microseconds), memory, persistence = found[8:]
+        now_s = seconds + microseconds / 1e6
+        return Backlog(
+            depth=depth,
+            lag={stage: getattr(depth, stage) - one["pending"] for stage, one in zip(Stage, pending, strict=True)},
+            oldest_s={
+                name: max(0.0, now_s - _added_s(entries[0][0])) if entries else 0.0
+                for name, entries in zip(streams, oldest, strict=True)
+            },
+            memory_bytes=memory["used_memory"],
+            aof_bytes=persistence.get("aof_current_size"),
+            takes_writes=persistence["aof_last_write_status"] == "ok",
+        )
+
     async def dead_letters(self) -> AsyncIterator[DeadLetter]:
         """The dead letters, oldest first."""
         start = "-"
@@ -363,6 +413,11 @@ class Queue:
                 raise
             await self.prepare()  # the streams were flushed: nothing is left to lose, so begin anew
             raise QueueUnavailable("The queue was emptied under this request; try again.") from error
+
+
+def _added_s(entry: str) -> float:
+    """When an entry was added, by the server's clock, in seconds of Unix time: its id begins with it."""
+    return int(entry.partition("-")[0]) / 1000
 
 
 def _letter(entry: str, fields: dict[str, str]) -> DeadLetter:

@@ -1,6 +1,7 @@
 """Where finished pairs rest: SQLAlchemy Core on SQLite (WAL) or PostgreSQL. A pair is inserted once, by its id."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -12,6 +13,7 @@ from pairs.database import Guard, insert_into, open_engine
 from pairs.errors import NotReviewable, UnknownPair
 from pairs.model import Decision, Pair, PairId, Verdict
 from pairs.schema import pairs
+from pairs.timing import Observe, timed, unobserved
 
 
 @dataclass(frozen=True)
@@ -53,19 +55,20 @@ class Page:
 class Store:
     """The finished pairs. Every write may be repeated. Raises StoreUnavailable when the database is away."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, observe: Observe = unobserved) -> None:
         self._engine = engine
+        self._observe = observe
 
     @classmethod
-    async def open(cls, url: str) -> Self:
+    async def open(cls, url: str, observe: Observe = unobserved) -> Self:
         """Connect to the database behind SQLAlchemy URL `url` and make the tables that are not there yet."""
-        return cls(await open_engine(url))
+        return cls(await open_engine(url), observe)
 
     async def close(self) -> None:
         await self._engine.dispose()
 
     async def ping(self) -> None:
-        async with Guard(), self._engine.connect() as connection:
+        async with self._guard("ping"), self._engine.connect() as connection:
             await connection.execute(select(1))
 
     async def insert(self, finished: Sequence[Pair]) -> int:
@@ -74,7 +77,7 @@ class Store:
             return 0
         insert = insert_into(self._engine, pairs)
         statement = insert.on_conflict_do_nothing(index_elements=["id"]).returning(pairs.c.id)
-        async with Guard(), self._engine.begin() as connection:
+        async with self._guard("insert"), self._engine.begin() as connection:
             inserted = await connection.execute(statement, [_row(pair) for pair in finished])
             return len(inserted.all())
 
@@ -82,7 +85,7 @@ class Store:
         return (await self.get_many([pair_id])).get(pair_id)
 
     async def get_many(self, pair_ids: Sequence[PairId]) -> dict[PairId, Pair]:
-        async with Guard(), self._engine.connect() as connection:
+        async with self._guard("get"), self._engine.connect() as connection:
             rows = await connection.execute(select(pairs.c.pair).where(pairs.c.id.in_(pair_ids)))
             found = [Pair.model_validate(row.pair) for row in rows]
         return {pair.id: pair for pair in found}
@@ -116,19 +119,25 @@ class Store:
             raise NotReviewable(f"Pair {pair_id} is {pair.status}.")
         reviewed = pair.reviewed(verdict)
         statement = update(pairs).where(pairs.c.id == pair_id).values(**_row(reviewed))
-        async with Guard(), self._engine.begin() as connection:
+        async with self._guard("review"), self._engine.begin() as connection:
             await connection.execute(statement)
         return reviewed
 
     async def counts(self) -> dict[Decision, int]:
         """How many pairs there are of each decision."""
         query = select(pairs.c.decision, func.count()).group_by(pairs.c.decision)
-        async with Guard(), self._engine.connect() as connection:
+        async with self._guard("counts"), self._engine.connect() as connection:
             found = {Decision(decision): count for decision, count in await connection.execute(query)}
         return {decision: found.get(decision, 0) for decision in Decision}
 
+    @asynccontextmanager
+    async def _guard(self, operation: str) -> AsyncIterator[None]:
+        with timed(self._observe, operation):
+            async with Guard():
+                yield
+
     async def _read(self, query: Select[Any]) -> list[Pair]:
-        async with Guard(), self._engine.connect() as connection:
+        async with self._guard("read"), self._engine.connect() as connection:
             return [Pair.model_validate(row.pair) for row in await connection.execute(query)]
 
 
