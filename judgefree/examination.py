@@ -193,7 +193,10 @@ async def _reach(settings: Settings) -> list[Finding]:
             _redis(settings.redis_url),
             _store(settings),
             asyncio.to_thread(_images, settings),
-            _answer("vLLM", HttpProbe(f"{settings.mllm_url}/health"), settings.mllm_url, is_own_mllm(settings)),
+            *(
+                _answer("vLLM", HttpProbe(f"{url}/health"), url, is_own_mllm(url, settings))
+                for url in settings.mllm_urls
+            ),
             _answer("verifier", HttpProbe(f"{verifier}/readyz"), verifier, True),
             _answer("gateway", HttpProbe(f"{gateway}/readyz"), gateway, True),
         )

@@ -67,12 +67,12 @@ class Settings(BaseSettings):
     adapter: str | None = Field(
         None, description="LoRA adapter where a request names none, or `base`; the promoted one if unset"
     )
-    mllm_url: str = Field("http://127.0.0.1:8000", description="Base URL of one vLLM replica")
+    mllm_url: str = Field("http://127.0.0.1:8000", description="Base URL of vLLM, or those of its replicas")
     prompt: str = Field("Describe the image.", min_length=1, description="Prompt where a request names none")
     max_tokens: int = Field(128, ge=1, le=32_768, description="Answer length where a request names none, in tokens")
     ratio_mean: Ratio = Field(0.5, description="Mean of the hallucination ratio where a request names none")
     ratio_std: float = Field(0.15, ge=0, le=2, description="Its standard deviation; 0 fixes the ratio")
-    pairer_concurrency: int = Field(48, ge=1, description="Pairs in generation at a time, per gateway")
+    pairer_concurrency: int = Field(48, ge=1, description="Pairs in generation at a time at each replica, per gateway")
     mllm_timeout_s: float = Field(300, gt=0, description="Longest wait for one answer of the model, in seconds")
 
     # The vLLM process
@@ -145,13 +145,24 @@ class Settings(BaseSettings):
             raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+psycopg://")
         return url
 
+    @field_validator("mllm_url", mode="before")
+    @classmethod
+    def _joined(cls, value: object) -> object:
+        return " ".join(value) if isinstance(value, list) and all(isinstance(url, str) for url in value) else value
+
     @field_validator("mllm_url")
     @classmethod
-    def _is_http(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-            raise ValueError("must be http://HOST:PORT or https://HOST:PORT")
-        return url
+    def _are_http(cls, urls: str) -> str:
+        for url in urls.split() or [""]:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+                raise ValueError("must be http://HOST:PORT or https://HOST:PORT, or several of these")
+        return urls
+
+    @property
+    def mllm_urls(self) -> tuple[str, ...]:
+        """The URLs in `mllm_url`, each once."""
+        return tuple(dict.fromkeys(url.rstrip("/") for url in self.mllm_url.split()))
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -50,7 +50,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--host", help="address to listen on")
     parser.add_argument("--port", type=int, help="port to listen on")
     parser.add_argument("--redis-url", help="Redis or Valkey")
-    parser.add_argument("--mllm-url", help="base URL of one vLLM replica")
+    parser.add_argument("--mllm-url", help="base URL of vLLM, or those of its replicas")
     parser.add_argument("--data-dir", help="folder of the embedded store and images")
     return parser.parse_args()
 

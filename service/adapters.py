@@ -34,16 +34,22 @@ class Shelf:
 
         Raises ModelUnavailable when the adapter of the settings is neither loaded nor registered.
         """
-        model = served.policy.model
-        wanting = None if self._own in (None, BASE, *served.adapters) else self._own
         try:
-            await self._look(model)
-            is_lost = wanting is not None and await self._find(model, wanting) is None
+            await self._look(served.policy.model)
         except StoreUnavailable as error:
             _log.warning("the promoted adapter cannot be looked up", cause=repr(error.__cause__))
-            is_lost = wanting is not None and wanting not in self._known
+        await self.require_own(served)
+
+    async def require_own(self, served: Served) -> None:
+        """Raise ModelUnavailable when the adapter of the settings is neither loaded nor registered."""
+        if self._own is None or self._own in (BASE, *served.adapters):
+            return
+        try:
+            is_lost = await self._find(served.policy.model, self._own) is None
+        except StoreUnavailable:  # `_find` would have known it
+            is_lost = True
         if is_lost:
-            raise ModelUnavailable(f"The model is there, but its adapter {wanting} is not loaded.")
+            raise ModelUnavailable(f"The model is there, but its adapter {self._own} is not loaded.")
 
     async def chosen(self, model: str, asked: str | None) -> str | None:
         """The adapter for a request that asks for `asked`, or for none in particular; None is the model as it is.

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from fastapi import Request
@@ -109,7 +110,7 @@ async def _check_fits(asked: Asked, gateway: Gateway) -> None:
     max_tokens = fields.sampling(settings).max_tokens
     for size, image in {(image.width, image.height): image for image in asked.images}.items():
         try:
-            await gateway.mllm.check_fits(served, prompt, image.content, size, max_tokens)
+            await gateway.watch.ask_any(partial(gateway.fitting.check, served, prompt, image.content, size, max_tokens))
         except PromptTooLong:
             raise
         except InvalidField as error:
@@ -123,7 +124,7 @@ async def _adapter(asked: Asked, gateway: Gateway) -> str | None:
     now, while there is somebody to tell."""
     served = gateway.watch.served()
     name = await gateway.shelf.chosen(served.policy.model, asked.fields.adapter)
-    await gateway.loader.ensure(served, name)
+    await gateway.watch.ask_any(lambda replica: replica.loader.ensure(served, name))
     return name
 
 

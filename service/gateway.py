@@ -11,11 +11,12 @@ from pairs.doorbell import Doorbell
 from pairs.queue import Queue
 from pairs.settings import Settings
 from pairs.store import Store
-from service.adapters import Loader, Shelf
+from service.adapters import Shelf
 from service.bodies import Room
+from service.fitting import Fitting
 from service.metrics import Metrics, Tally
-from service.mllm import Mllm
 from service.pairer import Pairer
+from service.turns import Turns
 from service.watch import ModelWatch
 
 _DECODES_AT_A_TIME = 2
@@ -31,10 +32,9 @@ class Gateway:
     store: Store
     blobs: Blobs
     doorbell: Doorbell
-    mllm: Mllm
     shelf: Shelf
-    loader: Loader
     watch: ModelWatch
+    fitting: Fitting
     metrics: Metrics
     tally: Tally
     decoding: asyncio.Semaphore
@@ -53,19 +53,16 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Ga
         store = await Store.open(settings.store_url, metrics.store_latency)
         parts.push_async_callback(store.close)
         blobs = Blobs(settings.images_url, metrics.blob_latency)
-        mllm = Mllm.connect(settings)
-        parts.push_async_callback(mllm.close)
         doorbell = await parts.enter_async_context(Doorbell(queue))
         tally = await parts.enter_async_context(Tally(queue, store))
         registry = await Adapters.open(settings.store_url)
         parts.push_async_callback(registry.close)
         shelf = Shelf(registry, settings)
-        loader = Loader(mllm, shelf)
-        parts.push_async_callback(loader.close)
-        watch = await parts.enter_async_context(ModelWatch(mllm, shelf))
-        await parts.enter_async_context(Pairer(queue, blobs, mllm, watch, loader, metrics, settings))
+        watch = await parts.enter_async_context(ModelWatch(settings, shelf))
+        turns = Turns(watch, settings.pairer_concurrency)
+        await parts.enter_async_context(Pairer(queue, blobs, watch, turns, metrics, settings))
         decoding = asyncio.Semaphore(_DECODES_AT_A_TIME)
         yield Gateway(
-            settings, queue, store, blobs, doorbell, mllm, shelf, loader, watch, metrics, tally, decoding,
+            settings, queue, store, blobs, doorbell, shelf, watch, Fitting(), metrics, tally, decoding,
             Room(settings),
         )  # fmt: skip

@@ -1,10 +1,9 @@
 """One vLLM replica over HTTP: is it well, what does it serve, how long is a prompt, and chat completions."""
 
 import base64
-import hashlib
 import json
 import re
-from collections import OrderedDict
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,18 +12,18 @@ from typing import Any, Literal, Self
 
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout, SocketTimeoutError, TCPConnector
+from aiohttp.abc import AbstractResolver, ResolveResult
 
-from pairs.errors import AdapterNotLoaded, GenerationFailed, InvalidField, ModelUnavailable, PromptTooLong
+from pairs.errors import AdapterNotLoaded, GenerationFailed, ModelUnavailable
 from pairs.model import Policy, RawAnswer, Sampling
+from pairs.places import Place
 from pairs.settings import Settings, public_name
 
 Role = Literal["grounded", "blind"]
 
 _PROBE_TIMEOUT_S = 5.0
-_COUNTS_KEPT = 4096
 _IDLE_CONNECTION_S = 2.0
 """Well below the 5 s after which vLLM closes an idle connection: a request sent just then would be lost."""
-_SHORTEST = "."  # a chat template may refuse an empty text
 _LEAKS = re.compile(r"(?:/[\w.-]+){2,}|://|\d+\.\d+\.\d+\.\d+|Traceback|File \"")
 
 _log = structlog.get_logger(__name__)
@@ -72,17 +71,18 @@ class NotServed(ModelUnavailable):
 class Mllm:
     """A replica's client. Raises ModelUnavailable when it is away, GenerationFailed when it refuses one request."""
 
-    def __init__(self, http: ClientSession, settings: Settings) -> None:
+    def __init__(self, http: ClientSession, url: str, settings: Settings) -> None:
         self._http = http
-        self._url = settings.mllm_url.rstrip("/")
+        self._url = url
         self._settings = settings
         self._patience = ClientTimeout(sock_connect=_PROBE_TIMEOUT_S, sock_read=settings.mllm_timeout_s)
-        self._counts: OrderedDict[tuple[str, bytes, int, int], int] = OrderedDict()
 
     @classmethod
-    def connect(cls, settings: Settings) -> Self:
+    def connect(cls, settings: Settings, place: Place) -> Self:
         """For use within a running event loop."""
-        return cls(ClientSession(connector=TCPConnector(limit=0, keepalive_timeout=_IDLE_CONNECTION_S)), settings)
+        resolver = None if place.address is None else _OneAddress(place.address)
+        connector = TCPConnector(limit=0, keepalive_timeout=_IDLE_CONNECTION_S, resolver=resolver)
+        return cls(ClientSession(connector=connector), place.url, settings)
 
     async def close(self) -> None:
         await self._http.close()
@@ -115,25 +115,10 @@ class Mllm:
             reason = _presentable(message)
         raise AdapterNotLoaded(f"adapter {name} cannot be loaded: {reason}", is_permanent=True)
 
-    async def check_fits(self, served: Served, prompt: str, png: bytes, size: tuple[int, int], max_tokens: int) -> None:
-        """Raise PromptTooLong, or InvalidField for `max_tokens`, if prompt, image and answer exceed the context.
-
-        `size` is the image's, in pixels: the count is kept by model, prompt and size. A token is at least a byte, so
-        a prompt may fit for sure by what is known of a shorter one.
-        """
-        bare = await self._count(served, _SHORTEST, png, size)
-        if bare + len(prompt.encode()) + max_tokens <= served.max_model_len:
-            return
-        count = await self._count(served, prompt, png, size)
-        room = served.max_model_len - count
-        if room < 1:
-            raise PromptTooLong(
-                f"prompt: with the image it takes {count} tokens; the model's context has {served.max_model_len}."
-            )
-        if max_tokens > room:
-            raise InvalidField(
-                f"max_tokens: {max_tokens} is too many; prompt and image leave {room} tokens of the context."
-            )
+    async def count_tokens(self, model: str, prompt: str, png: bytes) -> int:
+        """The tokens that prompt and image take in the model's context."""
+        request = {"model": model, "messages": _messages(prompt, png)}
+        return int(json.loads(await self._post("/tokenize", request))["count"])
 
     async def ask(self, model: str, question: Question) -> RawAnswer:
         """The answer of the model or adapter `model`; raises NotServed when the replica knows none of that name."""
@@ -152,16 +137,6 @@ class Mllm:
         if choice["finish_reason"] not in ("stop", "length"):
             raise GenerationFailed(f"the model stopped early: {_presentable(str(choice.get('stop_reason')))}")
         return RawAnswer(text=choice["message"]["content"] or "", finish_reason=choice["finish_reason"])
-
-    async def _count(self, served: Served, prompt: str, png: bytes, size: tuple[int, int]) -> int:
-        key = (served.name, hashlib.sha256(prompt.encode()).digest(), *size)
-        if key not in self._counts:
-            request = {"model": served.name, "messages": _messages(prompt, png)}
-            self._counts[key] = int(json.loads(await self._post("/tokenize", request))["count"])
-            if len(self._counts) > _COUNTS_KEPT:
-                self._counts.popitem(last=False)
-        self._counts.move_to_end(key)
-        return self._counts[key]
 
     async def _get(self, path: str) -> bytes:
         status, content = await self._exchange("GET", path, ClientTimeout(total=_PROBE_TIMEOUT_S))
@@ -196,6 +171,23 @@ class Mllm:
             raise GenerationFailed(f"the model gave no answer in {self._settings.mllm_timeout_s:g} s") from error
         except (ClientError, TimeoutError) as error:
             raise ModelUnavailable("The model cannot be reached just now; try again shortly.") from error
+
+
+class _OneAddress(AbstractResolver):
+    """Every name is at this address: the request keeps the name, for its Host header and its certificate."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
+        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [ResolveResult(hostname=host, host=self._address, port=port, family=family, proto=0, flags=flags)]
+
+    async def close(self) -> None:
+        """There is nothing to close."""
 
 
 @contextmanager

@@ -17,11 +17,12 @@ from pairs.errors import GenerationFailed, ModelUnavailable, QueueUnavailable, S
 from pairs.model import Candidate, GroundingMethod, Job, Method, RawAnswer
 from pairs.queue import Delivery, Queue
 from pairs.settings import Settings
-from service.adapters import Loader
 from service.draws import keyed_int, misleading_prompt
 from service.images import mixed_with_noise
 from service.metrics import Metrics
 from service.mllm import Mllm, NotServed, Question, Role, Served, Twin
+from service.replica import Replica
+from service.turns import Turns
 from service.watch import ModelWatch
 
 _BLOCK_S = 0.25
@@ -45,14 +46,13 @@ class Pairer:
     """
 
     def __init__(
-        self, queue: Queue, blobs: Blobs, mllm: Mllm, watch: ModelWatch, loader: Loader, metrics: Metrics,
-        settings: Settings, grace_s: float = 8,
+        self, queue: Queue, blobs: Blobs, watch: ModelWatch, turns: Turns, metrics: Metrics, settings: Settings,
+        grace_s: float = 8,
     ) -> None:  # fmt: skip
-        self._queue, self._blobs, self._mllm, self._watch, self._loader = queue, blobs, mllm, watch, loader
+        self._queue, self._blobs, self._watch, self._turns = queue, blobs, watch, turns
         self._metrics, self._settings, self._grace_s = metrics, settings, grace_s
         self._consumer = f"pairer-{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
         self._in_work: dict[asyncio.Task[None], Delivery[Job]] = {}
-        self._slots = asyncio.Semaphore(settings.pairer_concurrency)
         self._is_stopping = False
         self._loops: list[asyncio.Task[None]] = []
 
@@ -78,7 +78,7 @@ class Pairer:
 
     async def _consume(self) -> None:
         while not self._is_stopping:
-            free = self._settings.pairer_concurrency + _AHEAD - len(self._in_work)
+            free = self._turns.room + _AHEAD - len(self._in_work)
             if free < _AHEAD // 2:
                 await asyncio.wait(self._in_work, timeout=_BLOCK_S, return_when=asyncio.FIRST_COMPLETED)
             elif await self._watch.wait(_BLOCK_S):
@@ -129,8 +129,7 @@ class Pairer:
             await self._queue.release(delivery)
             log.info("given back", cause="shutdown")
             raise
-        except ModelUnavailable as error:
-            self._watch.lost(error)
+        except ModelUnavailable:
             await self._persist(self._give_back, delivery, log)
         except GenerationFailed as error:
             await self._failed(delivery, error, log)
@@ -161,9 +160,6 @@ class Pairer:
     async def _failed(self, delivery: Delivery[Job], error: GenerationFailed, log: Any) -> None:
         if isinstance(error, UnequalTwins):
             self._metrics.unequal_twins.inc()
-        if not error.is_permanent and not await self._watch.look():  # the replica fell and took the request with it
-            await self._persist(self._give_back, delivery, log)
-            return
         outcome = await self._persist(self._fail, delivery, error)
         self._metrics.failures.labels(outcome).inc()
         log.warning("generation failed", reason=error.detail, outcome=outcome)
@@ -183,10 +179,11 @@ class Pairer:
 
     async def _candidate(self, job: Job) -> Candidate:
         png = await self._blobs.get(job.image.sha256)
-        async with self._slots:
+        async with self._turns.taken() as replica:
+            structlog.contextvars.bind_contextvars(replica=replica.name)
             started = now()
-            served = self._watch.served()
-            normal, injected = await self._answers(served, job, png)
+            served = replica.served()
+            normal, injected = await _answers(replica, served, job, png)
         return Candidate(
             job=job,
             normal=normal,
@@ -197,15 +194,16 @@ class Pairer:
             generated_at=now(),
         )
 
-    async def _answers(self, served: Served, job: Job, png: bytes) -> tuple[RawAnswer, RawAnswer]:
-        if job.adapter is None:
-            return await answers(self._mllm, served.name, job, png)
-        await self._loader.ensure(served, job.adapter)
-        try:
-            return await answers(self._mllm, job.adapter, job, png)
-        except NotServed:  # a replica that was started anew knows no adapter
-            await self._loader.restore(served, job.adapter)
-            return await answers(self._mllm, job.adapter, job, png)
+
+async def _answers(replica: Replica, served: Served, job: Job, png: bytes) -> tuple[RawAnswer, RawAnswer]:
+    if job.adapter is None:
+        return await answers(replica.mllm, served.name, job, png)
+    await replica.loader.ensure(served, job.adapter)
+    try:
+        return await answers(replica.mllm, job.adapter, job, png)
+    except NotServed:  # a replica that was started anew knows no adapter
+        await replica.loader.restore(served, job.adapter)
+        return await answers(replica.mllm, job.adapter, job, png)
 
 
 async def answers(mllm: Mllm, model: str, job: Job, png: bytes) -> tuple[RawAnswer, RawAnswer]:

@@ -1,48 +1,79 @@
-"""Is the model there? One watcher asks; admission, readiness and the pairer go by what it knows."""
+"""Is the model there? It is while at least one replica is; admission, readiness and the pairer go by what is known."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Self
+from typing import Self, TypeVar
 
 import structlog
 
 from pairs.background import Background
 from pairs.errors import ModelUnavailable
+from pairs.places import Place
+from pairs.settings import Settings
 from service.adapters import Shelf
-from service.mllm import Mllm, Served
+from service.choice import common, prevailing
+from service.mllm import Served
+from service.places import Places
+from service.replica import Replica
 
-_PERIOD_S = 1.0
-_SLOW_PROBES_ALLOWED = 3
-"""A busy model may miss a probe; a lost connection in mid-job is known at once (`lost`)."""
+_LOOK_UP_S = 3.0
+
+Answer = TypeVar("Answer")
 
 _log = structlog.get_logger(__name__)
 
 
 class ModelWatch(Background):
-    """What the replica serves, as of a moment ago."""
+    """The replicas that there are, and what they serve, as of a moment ago.
 
-    def __init__(self, mllm: Mllm, shelf: Shelf) -> None:
-        self._mllm = mllm
-        self._shelf = shelf
+    One whose address is no longer behind its name takes nothing new, and goes once nothing is in work there. Those
+    that serve another model than most are not used.
+    """
+
+    def __init__(self, settings: Settings, shelf: Shelf) -> None:
+        self._settings, self._shelf = settings, shelf
+        self._places = Places(settings.mllm_urls)
+        self._replicas: dict[Place, Replica] = {}
+        self._ready: tuple[Replica, ...] = ()
         self._served: Served | None = None
         self._there = asyncio.Event()
-        self._look = asyncio.Event()
-        self._reason = "The model is not ready yet; try again shortly."
-        self._missed = 0
+        self._strange: set[tuple[str, str]] = set()
+        self._listeners: list[Callable[[], None]] = []
 
     async def __aenter__(self) -> Self:
-        await self._probe()
+        await self._follow(await self._places.look_up())
+        await self.look()
         return await super().__aenter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        await super().__aexit__()
+        for replica in self._replicas.values():
+            await replica.__aexit__()
 
     @property
     def is_there(self) -> bool:
         return self._served is not None
 
+    @property
+    def ready(self) -> Sequence[Replica]:
+        """The replicas that can be used now."""
+        return self._ready
+
     def served(self) -> Served:
-        """What is served; raises ModelUnavailable while the model is away."""
+        """What every replica serves; raises ModelUnavailable while the model is away."""
         if self._served is None:
-            raise ModelUnavailable(self._reason)
+            raise self.absence()
         return self._served
+
+    def absence(self) -> ModelUnavailable:
+        """Why the model is not there."""
+        reasons = [replica.reason for replica in self._replicas.values() if not replica.is_leaving]
+        return ModelUnavailable(reasons[0] if reasons else "The model cannot be reached just now; try again shortly.")
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called whenever a replica came or went."""
+        self._listeners.append(changed)
 
     async def wait(self, timeout_s: float) -> bool:
         """Wait until the model is there; False after `timeout_s`."""
@@ -50,42 +81,71 @@ class ModelWatch(Background):
             await asyncio.wait_for(self._there.wait(), timeout_s)
         return self.is_there
 
-    def lost(self, error: ModelUnavailable) -> None:
-        """A request found the model away: it counts as away until a probe finds it well."""
-        self._set_away(error)
-        self._look.set()
-
     async def look(self) -> bool:
-        """Ask the replica now: is it there?"""
-        await self._probe()
-        return self.is_there and self._missed == 0
+        """Ask every replica now: is the model there?"""
+        await asyncio.gather(*(replica.look() for replica in self._replicas.values()))
+        return self.is_there
+
+    async def ask_any(self, ask: Callable[[Replica], Awaitable[Answer]]) -> Answer:
+        """The answer of the least busy replica, or of another where that one is away; raises ModelUnavailable."""
+        error = self.absence()
+        for replica in sorted(self._ready, key=lambda one: one.in_work):
+            if replica.is_leaving:
+                continue
+            replica.in_asking += 1
+            try:
+                return await ask(replica)
+            except ModelUnavailable as found:
+                error = found
+            finally:
+                replica.in_asking -= 1
+        raise error
 
     async def _run(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), _PERIOD_S)
-                await asyncio.sleep(_PERIOD_S / 4)  # a replica that just fell needs a moment to be seen as fallen
-            self._look.clear()
-            await self._probe()
+        while self._places.may_change:
+            await asyncio.sleep(_LOOK_UP_S)
+            await self._follow(await self._places.look_up())
 
-    async def _probe(self) -> None:
-        try:
-            found = await self._mllm.served()
+    async def _follow(self, places: Sequence[Place]) -> None:
+        for place in places:
+            if place not in self._replicas:
+                replica = Replica(place, self._settings, self._shelf, self._vet, self._changed)
+                self._replicas[place] = await replica.__aenter__()
+        for place, replica in list(self._replicas.items()):
+            if replica.is_leaving != (place not in places):
+                replica.is_leaving = place not in places
+                _log.info("replica is leaving" if replica.is_leaving else "replica is back", replica=replica.name)
+        self._changed()
+        for place, replica in list(self._replicas.items()):
+            if replica.is_leaving and replica.is_idle:
+                del self._replicas[place]
+                await replica.__aexit__()
+
+    async def _vet(self, replica: Replica, found: Served) -> None:
+        """Whether the replica has what the settings ask for. One of all looks up what is promoted, for all of them."""
+        if self._ready and replica is not self._ready[0]:
+            await self._shelf.require_own(found)
+        else:
             await self._shelf.refresh(found)
-        except ModelUnavailable as error:
-            self._missed += 1
-            if self._missed >= _SLOW_PROBES_ALLOWED or self._served is None:
-                self._set_away(error)
-            return
-        self._missed = 0
-        if found != self._served:
-            _log.info("model is there", model=found.policy.model, adapters=sorted(found.adapters), vllm=found.version)
-        self._served = found
-        self._there.set()
 
-    def _set_away(self, error: ModelUnavailable) -> None:
-        if self._served is not None:
-            _log.warning("model is away", cause=repr(error.__cause__))
-        self._served = None
-        self._there.clear()
-        self._reason = error.detail
+    def _changed(self) -> None:
+        present = sorted(self._replicas.values(), key=lambda one: one.name)
+        there = [(one, one.found) for one in present if one.found is not None and not one.is_leaving]
+        model = prevailing([found.name for _, found in there], None if self._served is None else self._served.name)
+        self._ready = tuple(one for one, found in there if found.name == model)
+        self._served = common([found for _, found in there if found.name == model]) if there else None
+        self._say_strange({(one.name, found.name) for one, found in there if found.name != model})
+        if self.is_there:
+            self._there.set()
+        else:
+            self._there.clear()
+        for listener in self._listeners:
+            listener()
+
+    def _say_strange(self, strange: set[tuple[str, str]]) -> None:
+        for replica, model in strange - self._strange:
+            used = None if self._served is None else self._served.name
+            _log.error(
+                "a replica serves another model than most and is not used", replica=replica, serves=model, used=used
+            )
+        self._strange = strange

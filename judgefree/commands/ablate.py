@@ -24,6 +24,7 @@ from judgefree.improvement.asked import POOL
 from judgefree.improvement.programs import Programs
 from judgefree.mistakes import Mistake, PartFailed
 from pairs.model import RATIO_MAX, RATIO_MIN
+from pairs.places import only_replica
 from pairs.settings import Settings, load_settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -73,6 +74,7 @@ def ablate(
     if asked.most < asked.count:
         raise Mistake(f"{asked.count} pairs cannot come of {asked.most} images; raise --most or lower --count.")
     settings = load_settings()
+    only_replica(settings.mllm_urls)  # an adapter is loaded, then asked: both at the same vLLM
     folder = Folder(settings.data_dir.resolve() / "ablate" / called)
     console = terminal()
     folder.hold(asked)

@@ -26,6 +26,7 @@ from judgefree.launcher.probes import HttpProbe
 from judgefree.mistakes import Mistake
 from pairs.clock import now
 from pairs.model import Method
+from pairs.places import only_replica
 from pairs.runs import ImprovementRun, Runs, RunStatus
 from pairs.settings import Settings, load_settings, public_name
 
@@ -146,6 +147,7 @@ async def _found(settings: Settings, name: str | None) -> ImprovementRun:
 
 def _work(settings: Settings, run: ImprovementRun, folder: Path, console: Console) -> ImprovementRun | None:
     """Go on with the run on the stack that is up, or on one of its own; None when it was broken off."""
+    only_replica(settings.mllm_urls)  # an adapter is loaded, then asked: both at the same vLLM
     folder.mkdir(parents=True, exist_ok=True)
     work = partial(_rounds, run=run, folder=folder, console=console)
     if answers(HttpProbe(f"{base_url(settings.host, settings.port)}/readyz")):

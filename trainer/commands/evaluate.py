@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from pairs.model import RawAnswer
+from pairs.places import only_replica
 from pairs.settings import Settings, load_settings
 from trainer.arrange import Arrangement, arrange, read_finished
 from trainer.evaluation.asking import CONCURRENCY, Decoding, Question, Server, ask_all, served_name
@@ -49,7 +50,7 @@ def _of_model(asked: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     tasks = [open_task(name, _cache(asked, settings), asked.images) for name in asked.data]
     if asked.limit is not None:
         tasks = [task.sample(asked.limit, asked.seed) for task in tasks]
-    server = Server(settings.mllm_url, settings.mllm_timeout_s, asked.concurrency)
+    server = Server(only_replica(settings.mllm_urls), settings.mllm_timeout_s, asked.concurrency)
     models = _models(asked, server)
     results = _results(tasks, models, server, settings, asked)
     console = _console()

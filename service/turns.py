@@ -1,0 +1,81 @@
+"""Which pair goes to which replica, and when: every pair's requests go to one, and no replica gets too many pairs."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pairs.errors import GenerationFailed, ModelUnavailable
+from service.choice import Load, choose
+from service.replica import Replica
+from service.watch import ModelWatch
+
+
+class Turns:
+    """At most `most` pairs at a time at each replica; pairs that find all of them full wait in order."""
+
+    def __init__(self, watch: ModelWatch, most: int) -> None:
+        self._watch, self._most = watch, most
+        self._waiting: deque[asyncio.Future[Replica]] = deque()
+        self._last = ""
+        watch.listen(self._hand_out)
+
+    @property
+    def room(self) -> int:
+        """How many pairs may be in generation at a time, at all replicas that are there."""
+        return self._most * len(self._watch.ready)
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[Replica]:
+        """A replica for one pair.
+
+        Raises ModelUnavailable when there is none, and in place of the pair's own error when the replica fell under it.
+        """
+        replica = await self._next()
+        try:
+            yield replica
+        except ModelUnavailable as error:
+            replica.lost(error)
+            raise
+        except GenerationFailed as error:
+            if not error.is_permanent and not await replica.look():  # it fell and took the request with it
+                raise ModelUnavailable("The model fell while it answered; try again shortly.") from error
+            raise
+        finally:
+            self._left(replica)
+
+    async def _next(self) -> Replica:
+        turn: asyncio.Future[Replica] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._hand_out()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._left(turn.result())  # given one in the very moment of giving up
+            raise
+
+    def _left(self, replica: Replica) -> None:
+        replica.in_work -= 1
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Give replicas to those who wait, in order; where none is there at all, tell them so."""
+        while self._waiting:
+            if self._waiting[0].done():  # it was cancelled
+                self._waiting.popleft()
+            elif not self._watch.is_there:
+                self._waiting.popleft().set_exception(self._watch.absence())
+            elif (replica := self._choose()) is not None:
+                replica.in_work += 1
+                self._waiting.popleft().set_result(replica)
+            else:
+                return
+
+    def _choose(self) -> Replica | None:
+        ready = {replica.name: replica for replica in self._watch.ready}
+        name = choose((Load(one.name, True, one.in_work) for one in ready.values()), self._most, self._last)
+        if name is None:
+            return None
+        self._last = name
+        return ready[name]
