@@ -9,7 +9,8 @@ from judgefree.improvement.chart import ticks_of
 
 _WIDTH, _HEIGHT, _LEGEND = 420, 190, 30
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 30, 30
-_POINTS = 240
+_STRETCHES = 240
+_SHORT_S = 4 * 3600
 _HUES = ("#c4571b", "#2c6fbb")
 _STYLE = (
     "svg{font-family:system-ui,sans-serif;font-size:11px;fill:#333}.title{font-size:12px;font-weight:600}"
@@ -50,15 +51,21 @@ def _chart(title: str, curves: Sequence[Curve]) -> Markup:
     seconds = max(len(curve.values) for curve in curves)
     drawn = [Markup('<text class="title" x="{}" y="16">{}</text>').format(_LEFT - 44, title)]
     drawn += [_level(tick, ticks) for tick in ticks]
-    drawn += [_minute(minute, seconds) for minute in range(0, seconds // 60 + 1, 30)]
+    step = 30 if seconds <= _SHORT_S else 60
+    drawn += [_minute(minute, seconds) for minute in range(0, seconds // 60 + 1, step)]
     drawn += [_line(values, ticks, _HUES[at % len(_HUES)]) for at, values in enumerate(shown)]
     return Markup("").join(drawn)
 
 
 def _thinned(values: Sequence[float]) -> list[float]:
-    """At most `_POINTS` values, each the greatest of its stretch: no peak is lost."""
-    stretch = max(1, -(-len(values) // _POINTS))
-    return [max(values[begin : begin + stretch]) for begin in range(0, len(values), stretch)]
+    """The least and the greatest of each of at most `_STRETCHES`, in their order: no peak and no dip is lost."""
+    length = max(1, -(-len(values) // _STRETCHES))
+    shown = []
+    for begin in range(0, len(values), length):
+        stretch = values[begin : begin + length]
+        ends = sorted((stretch.index(extreme), extreme) for extreme in (min(stretch), max(stretch)))
+        shown += [value for _, value in ends]
+    return shown
 
 
 def _x(share: float) -> float:
@@ -76,12 +83,13 @@ def _level(tick: float, ticks: Sequence[float]) -> Markup:
 
 
 def _minute(minute: int, seconds: int) -> Markup:
-    text = Markup('<text class="axis" x="{:.1f}" y="{}">{} min</text>')
-    return text.format(_x(minute * 60 / seconds), _HEIGHT - _BOTTOM + 16, minute)
+    text = Markup('<text class="axis" x="{:.1f}" y="{}">{}:{:02}</text>')
+    return text.format(_x(minute * 60 / seconds), _HEIGHT - _BOTTOM + 16, minute // 60, minute % 60)
 
 
 def _line(values: Sequence[float], ticks: Sequence[float], hue: str) -> Markup:
-    points = "L".join(f"{_x(at / len(values)):.1f},{_y(value, ticks):.1f}" for at, value in enumerate(values))
+    corners = [at for at in range(len(values)) if at in (0, len(values) - 1) or len({*values[at - 1 : at + 2]}) > 1]
+    points = "L".join(f"{_x(at / len(values)):.1f},{_y(values[at], ticks):.1f}" for at in corners)
     return Markup('<path class="line" stroke="{}" d="M{}"/>').format(hue, points)
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from tools.scaling.autoscaler import DEFAULT_DOWN, DEFAULT_UP, Metric, Policy, Rules, Scaling, Trigger
 
-_WINDOW = re.compile(r"\brate\(.*\[(\d+)([sm])\]\)", re.DOTALL)
+_RATE = re.compile(r"\brate\((\w+)[^\[]*\[(\d+)([sm])\]\)")
 _SECONDS = {"s": 1, "m": 60}
 _RATES: Final[Mapping[str, Metric]] = {
     "judgefree_pairs_admitted_total": "admitted",
@@ -64,8 +64,6 @@ def _trigger(found: Mapping[str, Any]) -> Trigger:
         target, activation = float(said["threshold"]), float(said.get("activationThreshold", 0))
         if "vllm:num_requests_waiting" in said["query"]:
             return Trigger("requests waiting", target, activation)
-        window = _WINDOW.search(said["query"])
-        for name, rate in _RATES.items():
-            if window and name in said["query"]:
-                return Trigger(rate, target, activation, int(window[1]) * _SECONDS[window[2]])
+        if (rate := _RATE.search(said["query"])) and rate[1] in _RATES:
+            return Trigger(_RATES[rate[1]], target, activation, int(rate[2]) * _SECONDS[rate[3]])
     raise ValueError(f"a trigger that is not simulated: {found['type']} {dict(said)}")

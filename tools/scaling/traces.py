@@ -45,17 +45,18 @@ def night(rate: float, seconds: int, seed: int = 1) -> Arrivals:
 
 
 SHOWN: Final[Mapping[str, Callable[[float], Arrivals]]] = {
-    "steady, 2.5 replicas' worth": lambda one: steady(2.5 * one, 3 * _HOUR),
-    "half a replica's worth, and once an hour 5 minutes' work at once": lambda one: bursts(
-        0.5 * one, 3 * _HOUR, 300 * one, _HOUR
-    ),
-    "half a replica's worth, and every 10 minutes a minute's work": lambda one: bursts(
-        0.5 * one, 3 * _HOUR, 60 * one, 600
-    ),
-    "a day: up to 3 replicas' worth and back": lambda one: day(0.1 * one, 3 * one, 6 * _HOUR),
-    "1.5 replicas' worth, nothing for an hour, again": lambda one: night(1.5 * one, 3 * _HOUR),
+    "steady": lambda one: ended(steady(2.5 * one, 3 * _HOUR)),
+    "large folders": lambda one: ended(bursts(0.5 * one, 3 * _HOUR, 300 * one, _HOUR)),
+    "small folders": lambda one: ended(bursts(0.5 * one, 3 * _HOUR, 60 * one, 600)),
+    "a day": lambda one: ended(day(0.1 * one, 3 * one, 6 * _HOUR)),
+    "a pause": lambda one: ended(night(1.5 * one, 3 * _HOUR)),
 }
 """By what they are called: arrivals in terms of what one vLLM does in a second."""
+
+
+def ended(arrivals: Arrivals) -> Arrivals:
+    """The same, and then nothing for half an hour."""
+    return arrivals + (0.0,) * (_HOUR // 2)
 
 
 def read_trace(path: Path) -> Arrivals:
