@@ -13,16 +13,16 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
-    PlatformCollector,
-    ProcessCollector,
     make_wsgi_app,
 )
 from prometheus_client.exposition import ThreadingWSGIServer
+from prometheus_client.registry import Collector
 
 from pairs.errors import JudgefreeError, SettingsError
+from pairs.measures import CALL_S, STAGE_S, add_process, blob_latency, ratio_bucket, store_latency
+from pairs.model import Pair
 
 _PROBE_S = 5.0
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Metrics:
@@ -30,8 +30,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
+        add_process(self.registry)
+        self.store_latency, self.blob_latency = store_latency(self.registry), blob_latency(self.registry)
         self.batch_size = Histogram(
             "judgefree_verifier_batch_size",
             "Candidates in a batch",
@@ -42,15 +42,38 @@ class Metrics:
             "judgefree_verifier_stage_seconds",
             "Time of a batch in a stage",
             ["stage"],
-            buckets=_SECONDS,
+            buckets=CALL_S,
+            registry=self.registry,
+        )
+        self.wait_s = Histogram(
+            "judgefree_verification_wait_seconds",
+            "From a candidate's coming to its being taken",
+            buckets=STAGE_S,
+            registry=self.registry,
+        )
+        self.verification_s = Histogram(
+            "judgefree_verification_seconds",
+            "From a candidate's being taken to its decision",
+            buckets=STAGE_S,
+            registry=self.registry,
+        )
+        self.pair_s = Histogram(
+            "judgefree_pair_seconds",
+            "From a pair's admission to its decision",
+            buckets=STAGE_S,
             registry=self.registry,
         )
         self.decisions = Counter(
-            "judgefree_verifier_decisions", "Pairs by decision", ["decision", "reason"], registry=self.registry
+            "judgefree_verifier_decisions",
+            "Pairs by decision, by the reason of a discard, and by how hallucination was injected",
+            ["decision", "reason", "method", "ratio"],
+            registry=self.registry,
         )
         self.failures = Counter(
             "judgefree_verifier_failures", "Candidates given back or up", ["outcome"], registry=self.registry
         )
+        for outcome in ("retry", "dead", "gone"):
+            self.failures.labels(outcome)  # a rate is seen of what was there before it grew
         self.margin = Histogram(
             "judgefree_verifier_margin",
             "score(normal) - score(injected), a difference of cosines",
@@ -61,6 +84,21 @@ class Metrics:
             "judgefree_verifier_images", "Images, encoded or remembered", ["source"], registry=self.registry
         )
         self.held = Gauge("judgefree_verifier_held", "Candidates in work", registry=self.registry)
+
+    def watch(self, device: Collector) -> None:
+        """Serve what `device` tells, too."""
+        self.registry.register(device)
+
+    def decided(self, pair: Pair) -> None:
+        """Count a pair that this verifier decided and stored, and was the first to."""
+        method, ratio = pair.hallucination.method, ratio_bucket(pair.hallucination.ratio)
+        self.decisions.labels(pair.decision, pair.reason or "", method, ratio).inc()
+        if pair.margin is not None:
+            self.margin.observe(pair.margin)
+        if pair.timings is not None:
+            self.wait_s.observe(pair.timings.verify_queue_s)
+            self.verification_s.observe(pair.timings.verify_s)
+            self.pair_s.observe(pair.timings.total_s)
 
 
 class Health:

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from contextlib import AsyncExitStack
+from functools import partial
 
 import structlog
 
@@ -13,6 +14,7 @@ from pairs.queue import Queue
 from pairs.settings import Settings, public_name
 from pairs.store import Store
 from workers.clip.encoder import Encoder
+from workers.clip.gpu import Gpu
 from workers.clip.health import Health, Metrics, serving
 from workers.clip.images import Images
 from workers.clip.outages import Patience
@@ -32,13 +34,16 @@ async def serve(settings: Settings) -> None:
     with serving(settings.host, settings.verifier_port, health, metrics):
         encoder = await asyncio.to_thread(Encoder.load, settings.clip, settings.clip_device, settings.clip_dtype)
         log.info("model_loaded", clip=settings.clip, device=encoder.device, dtype=encoder.dtype, scorer=settings.scorer)
-        scorer = Scorer(encoder, Images(Blobs(settings.images_url), encoder), settings.scorer)
+        if encoder.device == "cuda":
+            metrics.watch(Gpu())
+        scorer = Scorer(encoder, Images(Blobs(settings.images_url, metrics.blob_latency), encoder), settings.scorer)
         by = Provenance(model.Verifier(model=public_name(settings.clip), scorer=scorer.name), encoder.versions)
         async with AsyncExitStack() as opened:
             try:
                 queue = await patience.outlast(lambda: Queue.connect(settings), "queue_away")
                 opened.push_async_callback(queue.close)
-                store = await patience.outlast(lambda: Store.open(settings.store_url), "store_away")
+                open_store = partial(Store.open, settings.store_url, metrics.store_latency)
+                store = await patience.outlast(open_store, "store_away")
                 opened.push_async_callback(store.close)
             except (QueueUnavailable, StoreUnavailable):
                 log.info("stopped")  # told to stop before there was any work

@@ -204,9 +204,7 @@ class Verifier:
         for (_, pair), is_first in zip(stored, firsts, strict=True):
             if not is_first or pair.decision is None:
                 continue  # another verifier took it over, stored the same and was faster
-            self._metrics.decisions.labels(pair.decision, pair.reason or "").inc()
-            if pair.margin is not None:
-                self._metrics.margin.observe(pair.margin)
+            self._metrics.decided(pair)
             log.info("pair_verified", pair_id=pair.id, decision=pair.decision, reason=pair.reason, margin=pair.margin)
 
     async def _fail(self, one: Held, error: Exception) -> None:
