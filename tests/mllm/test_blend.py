@@ -3,18 +3,22 @@
 import pytest
 import torch
 
-from workers.mllm.blend import Draw, blend, draw_tokens, only, uniform, warm
+from workers.mllm.blend import Draw, Mixture, draw_tokens, only, uniform, warm
 
 
 def draw_of(twins: int, temperature: float = 1.0, min_p: float = 0.0, seed: int = 0) -> Draw:
     return Draw(torch.full((twins,), temperature), torch.full((twins,), min_p), torch.arange(seed, seed + twins))
 
 
+def blend_of_two(logits: torch.Tensor, ratio: float) -> torch.Tensor:
+    return Mixture.of(torch.tensor([0]), torch.tensor([1]), torch.tensor([ratio])).of_logits(logits)
+
+
 def test_blend_is_the_formula_row_by_row_and_exact_at_both_ends() -> None:
     logits = torch.randn(6, 11)
     grounded, blind = torch.tensor([0, 4, 2, 5]), torch.tensor([3, 1, 0, 5])
     ratios = torch.tensor([0.0, 1.0, 0.6, -0.5])
-    blended = blend(logits, grounded, blind, ratios)
+    blended = Mixture.of(grounded, blind, ratios).of_logits(logits)
     assert torch.equal(blended[0], logits[0])
     assert torch.equal(blended[1], logits[1])
     torch.testing.assert_close(blended[2], 0.4 * logits[2] + 0.6 * logits[0])
@@ -25,7 +29,7 @@ def test_blend_is_the_formula_row_by_row_and_exact_at_both_ends() -> None:
 def test_a_token_that_a_context_rules_out_stays_out_unless_that_context_has_no_weight(ratio: float) -> None:
     grounded = torch.tensor([0.5, -torch.inf, 2.0, -torch.inf])
     blind = torch.tensor([1.0, 3.0, -torch.inf, -torch.inf])
-    (blended,) = blend(torch.stack([grounded, blind]), torch.tensor([0]), torch.tensor([1]), torch.tensor([ratio]))
+    (blended,) = blend_of_two(torch.stack([grounded, blind]), ratio)
     if ratio in (0.0, 1.0):
         assert torch.equal(blended, (grounded, blind)[int(ratio)])
     else:
@@ -35,7 +39,7 @@ def test_a_token_that_a_context_rules_out_stays_out_unless_that_context_has_no_w
 
 def test_a_models_nan_is_not_hidden() -> None:
     logits = torch.tensor([[torch.nan, 1.0], [-torch.inf, 2.0]])
-    (blended,) = blend(logits, torch.tensor([0]), torch.tensor([1]), torch.tensor([0.5]))
+    (blended,) = blend_of_two(logits, 0.5)
     assert blended[0].isnan()
     assert blended[1] == 1.5
 
@@ -43,7 +47,7 @@ def test_a_models_nan_is_not_hidden() -> None:
 def test_the_logits_that_are_blended_stay_as_they_are() -> None:
     logits = torch.randn(2, 7)
     before = logits.clone()
-    blend(logits, torch.tensor([0]), torch.tensor([1]), torch.tensor([0.5]))
+    blend_of_two(logits, 0.5)
     assert torch.equal(logits, before)
 
 

@@ -10,19 +10,33 @@ _MIX_1 = -0x40A7B892E31B1A47  # the two multipliers of splitmix64 (Steele, Lea a
 _MIX_2 = -0x6B2FB644ECCEEE15
 
 
-def blend(logits: Tensor, grounded_rows: Tensor, blind_rows: Tensor, ratios: Tensor) -> Tensor:
-    """`(1 - h) * g + h * b` for every twin at once.
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """The rows of some twins and what each weighs, ready for step after step: nothing here depends on logits.
 
-    logits: [rows, vocab] float; grounded_rows, blind_rows: [twins] int64; ratios: [twins] float. Returns
-    [twins, vocab]. h = 0 gives g and h = 1 gives b to the last bit. A token that one of them rules out by minus
-    infinity is ruled out in the blend, whatever the sign of its weight.
+    read, [twins] int64 each: the row that stands for each context. weight, [twins, 1] float32 each: of g and of b.
     """
-    h = ratios.unsqueeze(1)
-    # A context without weight is not read: nought times minus infinity is no number.
-    g = logits[torch.where(ratios == 1, blind_rows, grounded_rows)]
-    b = logits[torch.where(ratios == 0, grounded_rows, blind_rows)]
-    is_ruled_out = torch.minimum(g, b).isneginf()
-    return g.mul_(1 - h).addcmul_(b, h).masked_fill_(is_ruled_out, -torch.inf)
+
+    read: tuple[Tensor, Tensor]
+    weight: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of(cls, grounded_rows: Tensor, blind_rows: Tensor, ratios: Tensor) -> "Mixture":
+        """grounded_rows, blind_rows: [twins] int64; ratios: [twins] float."""
+        h = ratios.unsqueeze(1)
+        # A context without weight is not read: nought times minus infinity is no number.
+        read = torch.where(ratios == 1, blind_rows, grounded_rows), torch.where(ratios == 0, grounded_rows, blind_rows)
+        return cls(read, (1 - h, h))
+
+    def of_logits(self, logits: Tensor) -> Tensor:
+        """`(1 - h) * g + h * b` for every twin at once: [twins, vocab]. logits: [rows, vocab] float.
+
+        h = 0 gives g and h = 1 gives b to the last bit. A token that one of them rules out by minus infinity is ruled
+        out in the blend, whatever the sign of its weight.
+        """
+        g, b = (logits.index_select(0, rows) for rows in self.read)
+        is_ruled_out = torch.minimum(g, b).isneginf()
+        return g.mul_(self.weight[0]).addcmul_(b, self.weight[1]).masked_fill_(is_ruled_out, -torch.inf)
 
 
 def _mix(x: Tensor) -> Tensor:

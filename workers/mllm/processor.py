@@ -16,7 +16,7 @@ from vllm.config import VllmConfig
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
-from workers.mllm.blend import blend, only
+from workers.mllm.blend import Mixture, only
 from workers.mllm.lottery import Entrant, Lottery, to_device
 from workers.mllm.spare_slot import add_spare_slot
 from workers.mllm.twins import Role, check_admissible, twin_of
@@ -30,25 +30,25 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Twins that are sampled in one way: their rows and ratios on the device, all [twins]; no lottery when greedy.
+    """Twins that are sampled in one way: on the device, the rows of each member, [twins], and how they are blended; no
+    lottery when greedy.
 
     sampled: of each twin, the list whose length says how many tokens it has.
     """
 
-    grounded: Tensor
-    blind: Tensor
-    ratio: Tensor
+    rows: tuple[Tensor, Tensor]
+    mixture: Mixture
     lottery: Lottery | None
     sampled: list[list[int]]
 
     def write(self, logits: Tensor) -> None:
         """Give both rows of every twin the same logits; logits: [rows, vocab] float32."""
-        values = blend(logits, self.grounded, self.blind, self.ratio)
+        values = self.mixture.of_logits(logits)
         if self.lottery is not None:
             steps = to_device(list(map(len, self.sampled)), logits.device, torch.int64)
             values = only(self.lottery.tokens(values, steps), logits.shape[1])
-        logits[self.grounded] = values
-        logits[self.blind] = values
+        for rows in self.rows:
+            logits.index_copy_(0, rows, values)
 
 
 class PairedDecoding(LogitsProcessor):  # type: ignore[misc]
@@ -92,12 +92,12 @@ class PairedDecoding(LogitsProcessor):  # type: ignore[misc]
     def _group(self, pairs: Sequence[tuple[int, int]]) -> _Group:
         members = [self._rows[grounded] for grounded, _ in pairs]
         entrants = [member.entrant for member in members]
-        grounded, blind = zip(*pairs, strict=True)
+        grounded, blind = (to_device(rows, self._device, torch.int64) for rows in zip(*pairs, strict=True))
+        ratios = to_device([entrant.twin.ratio for entrant in entrants], self._device, torch.float32)
         is_greedy = entrants[0].is_greedy
         return _Group(
-            grounded=to_device(grounded, self._device, torch.int64),
-            blind=to_device(blind, self._device, torch.int64),
-            ratio=to_device([entrant.twin.ratio for entrant in entrants], self._device, torch.float32),
+            rows=(grounded, blind),
+            mixture=Mixture.of(grounded, blind, ratios),
             lottery=None if is_greedy else Lottery.of(entrants, self._vocab, self._device),
             sampled=[member.sampled for member in members],
         )

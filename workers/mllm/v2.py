@@ -24,7 +24,7 @@ from vllm import SamplingParams
 from vllm.config import VllmConfig
 from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext, LogitsProcessor, LogitsProcRequestState
 
-from workers.mllm.blend import blend, only
+from workers.mllm.blend import Mixture, only
 from workers.mllm.lottery import Entrant, Lottery, to_device
 from workers.mllm.twins import Role, check_admissible, twin_of
 
@@ -137,7 +137,7 @@ class PairedDecodingV2(LogitsProcessor):  # type: ignore[misc]
         is_lone = (grounded < 0) | (blind < 0)  # such a row repeats the pair's first, and writes the same there
         grounded = torch.where(is_lone, grounded[:, :1], grounded).flatten()
         blind = torch.where(is_lone, blind[:, :1], blind).flatten()
-        values = blend(logits, grounded, blind, group.ratio)
+        values = Mixture.of(grounded, blind, group.ratio).of_logits(logits)
         if group.lottery is not None:
             prompt = self._states.prompt_len.gpu[group.grounded].repeat_interleave(self._row_of.shape[1])
             values = only(group.lottery.tokens(values, positions[grounded] + 1 - prompt), logits.shape[1])
