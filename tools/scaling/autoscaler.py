@@ -105,11 +105,10 @@ def _sync(state: State, scaling: Scaling, second: int, metrics: Mapping[Trigger,
     now = state.replicas
     wish = max(_wished(now, trigger.target, metrics[trigger]) for trigger in scaling.triggers)
     wish = min(max(wish, scaling.least, 1), scaling.most)
+    before = state.wishes or ((second, now),)  # the HPA begins with what it finds
+    new = _limited(now, _stabilised(now, wish, before, scaling, second), scaling, second, state.changes)
     kept = max(scaling.up.window_s, scaling.down.window_s)
-    first = ((second, now),) if not state.wishes else ()  # the HPA begins with what it finds
-    wishes = (*(one for one in state.wishes if second - one[0] < kept), *first, (second, wish))
-    stable = _stabilised(now, wishes, scaling, second)
-    new = _limited(now, stable, scaling, second, state.changes)
+    wishes = (*(one for one in before if second - one[0] < kept), (second, wish))
     longest = max(policy.period_s for policy in (*scaling.up.policies, *scaling.down.policies))
     changes = tuple(one for one in state.changes if second - one[0] < longest)
     return replace(
@@ -121,9 +120,9 @@ def _wished(now: int, target: float, value: float) -> int:
     return now if abs(1 - value / (target * now)) <= TOLERANCE else math.ceil(value / target)
 
 
-def _stabilised(now: int, wishes: tuple[tuple[int, int], ...], scaling: Scaling, second: int) -> int:
-    lowest = min(wish for at, wish in wishes if at == second or second - at < scaling.up.window_s)
-    highest = max(wish for at, wish in wishes if at == second or second - at < scaling.down.window_s)
+def _stabilised(now: int, wish: int, before: tuple[tuple[int, int], ...], scaling: Scaling, second: int) -> int:
+    lowest = min([wish, *(one for at, one in before if second - at < scaling.up.window_s)])
+    highest = max([wish, *(one for at, one in before if second - at < scaling.down.window_s)])
     return min(max(now, lowest), highest)
 
 

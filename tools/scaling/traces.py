@@ -1,18 +1,19 @@
 """Arrivals, second by second: the ones that docs/scaling.md shows, and a person's own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import pi
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 Arrivals = tuple[float, ...]
 _HOUR = 3600
 _BURST_OVER_S = 10
 
 
-def poisson(rates: "np.ndarray[tuple[int], np.dtype[np.float64]]", seed: int = 1) -> Arrivals:
+def poisson(rates: Sequence[float] | NDArray[np.float64], seed: int = 1) -> Arrivals:
     """Whole pairs at `rates` a second, one of each second."""
     return tuple(map(float, np.random.default_rng(seed).poisson(rates)))
 

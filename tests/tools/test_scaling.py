@@ -1,0 +1,239 @@
+"""What the simulation promises of any trace; that the shipped ScaledObjects do not flap; and that the page says so."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tools.scaling.__main__ import main
+from tools.scaling.autoscaler import Scaling, Trigger
+from tools.scaling.cluster import GATEWAY, MLLM, PARTS, VERIFIER, Capacity, Outcome, simulate
+from tools.scaling.manifests import read_folder
+from tools.scaling.measured import read
+from tools.scaling.page import MANIFESTS, RESULTS, ROOT, Study, files, study
+from tools.scaling.thresholds import fitted, target
+from tools.scaling.traces import SHOWN, poisson, steady
+
+CAPACITY = Capacity(
+    generated_per_s=20,
+    verified_per_s=90,
+    concurrency=48,
+    ahead=8,
+    seats=64,
+    held=96,
+    start_s={GATEWAY: 3, MLLM: 60, VERIFIER: 10},
+)
+SHIPPED = read_folder(MANIFESTS)
+FITTED = {name: fitted(one, CAPACITY) for name, one in SHIPPED.items()}
+ROOM = 0.95 * SHIPPED[MLLM].most * CAPACITY.generated_per_s
+"""Pairs a second that all replicas together keep up with."""
+
+stretches = st.lists(st.tuples(st.floats(0, 3 * ROOM), st.integers(1, 600)), min_size=1, max_size=4)
+
+
+def trace(parts: Sequence[tuple[float, int]]) -> tuple[float, ...]:
+    return tuple(rate for rate, seconds in parts for _ in range(seconds))
+
+
+def silence(seconds: int) -> tuple[float, ...]:
+    return (0.0,) * seconds
+
+
+def fixed(part: str, replicas: int) -> Scaling:
+    """So many replicas, whatever happens."""
+    return Scaling(part, (Trigger("jobs lag", 1e9),), least=replicas, most=replicas)
+
+
+def manned(gateways: int, mllms: int, verifiers: int) -> dict[str, Scaling]:
+    return {GATEWAY: fixed(GATEWAY, gateways), MLLM: fixed(MLLM, mllms), VERIFIER: fixed(VERIFIER, verifiers)}
+
+
+@settings(max_examples=30)
+@given(stretches)
+def test_what_came_is_done_or_waits_at_every_second_and_replicas_stay_in_their_bounds(
+    parts: list[tuple[float, int]],
+) -> None:
+    came = done = 0.0
+    for one in simulate(trace(parts), CAPACITY, FITTED).seconds:
+        came, done = came + one.arrived, done + one.done
+        assert came == pytest.approx(done + one.in_work)
+        assert 0 <= one.jobs_lag <= one.jobs + 1e-9
+        assert 0 <= one.candidates_lag <= one.candidates + 1e-9
+        for name, scaling in FITTED.items():
+            assert scaling.least <= one.replicas[name] <= scaling.most
+            assert one.ready[name] <= scaling.most
+
+
+@settings(max_examples=15)
+@given(stretches)
+def test_when_nothing_comes_any_more_all_is_done_and_the_fewest_are_left(parts: list[tuple[float, int]]) -> None:
+    busy = trace(parts)
+    rest_s = round(sum(busy) / ROOM) + 3600
+
+    last = simulate(busy + silence(rest_s), CAPACITY, FITTED).seconds[-1]
+
+    assert last.in_work < 1e-6
+    assert last.replicas == {GATEWAY: SHIPPED[GATEWAY].least, MLLM: SHIPPED[MLLM].least, VERIFIER: 0}
+
+
+@settings(max_examples=15)
+@given(st.floats(0, ROOM))
+def test_the_same_load_for_long_enough_changes_nothing(rate: float) -> None:
+    outcome = simulate((rate,) * 7200, CAPACITY, FITTED)
+
+    assert all(outcome.changes(part, 5400) == 0 for part in PARTS)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("replicas", [0.5, 0.8, 1.0, 1.6, 2.4, 4.0, 6.0])
+def test_a_steady_load_with_its_chance_does_not_go_up_and_down(replicas: float, seed: int) -> None:
+    """Also where arrivals are as many as one replica more, or fewer, is wanted for."""
+    arrivals = steady(replicas * CAPACITY.generated_per_s, 7200, seed)
+
+    outcome = simulate(arrivals, CAPACITY, FITTED)
+
+    assert all(outcome.turns(part, 5400) == 0 for part in PARTS)
+
+
+@settings(max_examples=15)
+@given(st.floats(1, ROOM / 2))
+def test_twice_the_load_ends_in_no_fewer_replicas_and_no_longer_queue_than_it_can_hold(rate: float) -> None:
+    once, twice = (simulate((one,) * 5400, CAPACITY, FITTED).seconds[-1] for one in (rate, 2 * rate))
+
+    assert all(twice.replicas[part] >= once.replicas[part] for part in PARTS)
+    assert twice.jobs_lag == 0
+
+
+def test_a_replica_does_what_was_measured_when_a_gateway_keeps_it_full() -> None:
+    outcome = simulate((1000.0,) * 60, CAPACITY, manned(1, 1, 1))
+
+    assert [one.generated for one in outcome.seconds[5:]] == pytest.approx([20.0] * 55)
+
+
+def test_gateways_bound_what_vllm_gets_and_a_second_vllm_without_a_second_gateway_helps_nothing() -> None:
+    one, two, both = (simulate((1000.0,) * 60, CAPACITY, manned(*counts, 2)) for counts in ((1, 1), (1, 2), (2, 2)))
+
+    assert two.seconds[-1].generated == pytest.approx(one.seconds[-1].generated)
+    assert both.seconds[-1].generated == pytest.approx(2 * one.seconds[-1].generated)
+
+
+def test_nothing_waits_in_vllm_until_gateways_have_more_in_flight_than_it_has_seats() -> None:
+    four_to_three, five_to_three = (simulate((1000.0,) * 60, CAPACITY, manned(count, 3, 2)) for count in (4, 5))
+
+    assert four_to_three.seconds[-1].requests_waiting == 0
+    assert five_to_three.seconds[-1].requests_waiting == 3 * 48
+
+
+def test_candidates_wait_where_verifiers_are_the_narrow_part() -> None:
+    slow = replace(CAPACITY, verified_per_s=5.0)
+
+    last = simulate((20.0,) * 600, slow, manned(1, 1, 1)).seconds[-1]
+
+    assert last.done == 5
+    assert last.candidates_lag > 0
+    assert last.jobs_lag == 0
+
+
+def test_the_longest_wait_is_that_of_the_pair_that_waited_longest() -> None:
+    outcome = simulate((0.0,) * 10 + (200.0,) + (0.0,) * 60, CAPACITY, manned(4, 1, 4))
+
+    assert 9 <= waited(outcome) <= 9 + 5 * CAPACITY.pair_s  # 200 pairs at 20 a second, the last ones thinning out
+    assert simulate((1000.0,) * 5, CAPACITY, manned(1, 1, 1)).longest_wait_s() is None
+
+
+@pytest.fixture(scope="module")
+def told() -> Study:
+    return study()
+
+
+LOAD_TURNS = {"steady": 0, "large folders": 3, "small folders": 1, "a day": 1, "a pause": 3}
+"""How often the load of a trace turns round by itself; its end, a fall, is one more turn after what only rose."""
+NIL = "a pause"
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+def test_the_shipped_scaled_objects_turn_no_more_often_than_the_load_does(told: Study, shown: str) -> None:
+    outcome = told.shipped[shown]
+
+    for part in (GATEWAY, MLLM):
+        assert outcome.turns(part) <= LOAD_TURNS[shown] + 1
+        assert outcome.changes(part) <= 12
+    assert outcome.changes(VERIFIER) == (3 if shown == NIL else 1)  # it ends when nothing comes, never before
+    assert outcome.seconds[-1].replicas[VERIFIER] == 0
+    assert outcome.longest_wait_s() is not None
+
+
+def test_lag_alone_at_kedas_defaults_flaps_so_that_the_claim_is_not_empty(told: Study) -> None:
+    assert told.lag_alone["steady"].turns(MLLM) >= 10
+    assert told.lag_alone["a day"].turns(MLLM) >= 10
+    assert told.lag_alone["steady"].turns(GATEWAY) >= 10
+    assert all(told.lag_alone[shown].turns(VERIFIER) >= 10 for shown in SHOWN)  # stopped and started amid its work
+
+
+def test_vllms_waiting_requests_alone_flap_and_let_more_wait(told: Study) -> None:
+    alone, shipped = told.waiting_alone["steady"], told.shipped["steady"]
+
+    assert alone.turns(MLLM) >= 10
+    assert waited(alone) > waited(shipped)
+
+
+def test_a_vllm_that_takes_five_minutes_to_start_does_not_make_them_flap(told: Study) -> None:
+    late = next(outcomes for name, outcomes in told.wrong.items() if "ready only after" in name)
+
+    assert all(outcome.turns(MLLM) <= LOAD_TURNS[shown] + 1 for shown, outcome in late.items())
+
+
+def waited(outcome: Outcome) -> int:
+    wait_s = outcome.longest_wait_s()
+    assert wait_s is not None
+    return wait_s
+
+
+def test_the_thresholds_are_those_that_the_measured_rates_call_for() -> None:
+    """Within a quarter: rates are measured anew now and then. Past it `python -m tools.scaling` says the right ones."""
+    capacity = read(RESULTS).capacity
+
+    for scaling in SHIPPED.values():
+        for trigger in scaling.triggers:
+            assert trigger.target == pytest.approx(target(trigger, capacity), rel=0.25), (scaling.part, trigger)
+
+
+def test_the_page_and_its_plot_are_what_the_tool_makes_of_results_and_manifests(told: Study) -> None:
+    made = files(told)
+
+    assert made, "nothing is written"
+    for path, text in made.items():
+        assert (ROOT / path).read_text(encoding="utf-8") == text, f"{path}: run python -m tools.scaling"
+        if path.suffix == ".svg":
+            ElementTree.fromstring(text)
+        else:
+            assert "{{" not in text
+
+
+def test_a_trace_of_ones_own_is_followed_with_thresholds_for_ones_own_rates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "trace.txt"
+    file.write_text("\n".join(str(round(one)) for one in poisson([4.0] * 600)), encoding="utf-8")
+
+    assert main(["--trace", str(file), "--generated-per-s", "2.5", "--ready-s", "30"]) == 0
+    said = capsys.readouterr().out
+
+    assert "mllm: admitted: threshold 2" in said
+    assert "longest wait" in said or "are not done" in said
+    assert len([line for line in said.splitlines() if line[:7].strip().isdigit()]) == 10
+
+
+@pytest.mark.parametrize("text", ["", "one\ntwo\n", "1\n-1\n", "nan\n", "inf\n"])
+def test_a_file_that_is_no_trace_is_refused_in_one_sentence(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "trace.txt"
+    file.write_text(text, encoding="utf-8")
+
+    assert main(["--trace", str(file)]) == 2
+    assert str(file) in capsys.readouterr().err
