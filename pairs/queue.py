@@ -8,11 +8,13 @@ every write downstream is keyed by pair id, so in effect each pair passes exactl
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any, Generic, Literal, Self, TypeVar
 
 from pydantic import ValidationError
@@ -56,12 +58,18 @@ _TAKEN = {Stage.JOBS: Status.GENERATING, Stage.CANDIDATES: Status.VERIFYING}
 
 @dataclass(frozen=True)
 class Delivery(Generic[Payload]):
-    """An entry that this consumer holds until it settles it."""
+    """An entry that this consumer holds until it settles it; `trace` is the traceparent that its pair came with."""
 
     stage: Stage
     entry: str
     pair_id: PairId
     payload: Payload
+    trace: str | None = None
+
+    @property
+    def added_at(self) -> datetime:
+        """When the entry was put there, by the server's clock."""
+        return datetime.fromtimestamp(_added_s(self.entry), UTC)
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ class DeadLetter:
     reason: str
     attempts: int
     payload: str
+    trace: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,9 +161,15 @@ class Queue:
         async with self._guard():
             await self.redis.ping()
 
-    async def admit(self, jobs: Sequence[Job], idempotency: Idempotency | None = None) -> list[PairId]:
+    async def admit(
+        self,
+        jobs: Sequence[Job],
+        idempotency: Idempotency | None = None,
+        traces: Mapping[PairId, str | None] = MappingProxyType({}),
+    ) -> list[PairId]:
         """Accept all of `jobs` or none, in one step that survives a crash; returns their ids.
 
+        Each keeps its traceparent of `traces` until it rests in the store, through retries and take-overs.
         A request repeated under its idempotency key gets the ids of the first time. Raises QueueFull past
         `max_in_flight`, IdempotencyConflict when the key stands for another request.
         """
@@ -165,7 +180,7 @@ class Queue:
         arguments: list[Any] = [self._settings.max_in_flight, fingerprint, self._settings.idempotency_ttl_s]
         arguments.append(self._in_flight_key(PairId("")))
         for job in jobs:
-            arguments += [job.id, job.model_dump_json()]
+            arguments += [job.id, job.model_dump_json(), traces.get(job.id) or ""]
         outcome, *ids = await self._call("admit", keys, arguments)
         match outcome:
             case "full":
@@ -187,8 +202,8 @@ class Queue:
     async def forward(self, delivery: Delivery[Job], candidate: Candidate) -> bool:
         """Acknowledge the job and add its candidate, in one step; False where another delivery was first."""
         keys = [self._key(Stage.JOBS), self._key(Stage.CANDIDATES), self._in_flight_key(delivery.pair_id)]
-        arguments = [GROUP, delivery.entry, delivery.pair_id, candidate.model_dump_json()]
-        return bool(await self._call("forward", keys, arguments))
+        fields = _fields(delivery.pair_id, candidate.model_dump_json(), delivery.trace)
+        return bool(await self._call("forward", keys, [GROUP, delivery.entry, *fields]))
 
     async def finish(self, deliveries: Sequence[Delivery[Candidate]]) -> list[bool]:
         """Acknowledge candidates whose pairs rest in the store, and tell the waiters, in one step.
@@ -206,9 +221,8 @@ class Queue:
         self, delivery: Delivery[Job] | Delivery[Candidate], reason: str, *, may_retry: bool
     ) -> Literal["retry", "dead", "gone"]:
         """Give an entry back for another attempt, or to the dead letters when it has had its attempts."""
-        return await self._fail(
-            delivery.stage, delivery.entry, delivery.pair_id, delivery.payload.model_dump_json(), reason, may_retry
-        )
+        fields = _fields(delivery.pair_id, delivery.payload.model_dump_json(), delivery.trace)
+        return await self._fail(delivery.stage, delivery.entry, delivery.pair_id, fields, reason, may_retry)
 
     async def release(self, delivery: Delivery[Job] | Delivery[Candidate]) -> Literal["released", "dead", "gone"]:
         """Give an entry back without using up an attempt: its worker ends, or what the worker needs went away.
@@ -216,9 +230,9 @@ class Queue:
         An entry that is given back more than `max_releases` times is taken for the cause, and goes to the dead letters.
         """
         keys = [self._key(delivery.stage), self._in_flight_key(delivery.pair_id)]
-        payload = delivery.payload.model_dump_json()
-        arguments = [GROUP, delivery.entry, delivery.pair_id, payload, _WAITING[delivery.stage]]
-        outcome = await self._call("release", keys, [*arguments, self._settings.max_releases])
+        fields = _fields(delivery.pair_id, delivery.payload.model_dump_json(), delivery.trace)
+        arguments = [GROUP, delivery.entry, _WAITING[delivery.stage], self._settings.max_releases, *fields]
+        outcome = await self._call("release", keys, arguments)
         if outcome == "worn":
             reason = f"given back {self._settings.max_releases} times: what it needs went away each time it was in work"
             return "dead" if await self.fail(delivery, reason, may_retry=False) == "dead" else "gone"
@@ -310,8 +324,8 @@ class Queue:
     async def requeue(self, letter: DeadLetter) -> bool:
         """Give a dead letter its attempts anew; False where it is no longer there."""
         keys = [self._key("dead"), self._key(letter.stage), self._in_flight_key(letter.pair_id)]
-        arguments = [letter.entry, letter.pair_id, letter.payload, _WAITING[letter.stage]]
-        return bool(await self._call("requeue", keys, arguments))
+        fields = _fields(letter.pair_id, letter.payload, letter.trace)
+        return bool(await self._call("requeue", keys, [letter.entry, _WAITING[letter.stage], *fields]))
 
     @property
     def doorbell(self) -> str:
@@ -343,10 +357,11 @@ class Queue:
         for entry, fields in entries:
             pair_id = PairId(fields["id"])
             try:
-                readable.append(Delivery(stage, entry, pair_id, kind.model_validate_json(fields["payload"])))
+                payload = kind.model_validate_json(fields["payload"])
+                readable.append(Delivery(stage, entry, pair_id, payload, fields.get("trace")))
             except ValidationError:
                 reason = "it cannot be read: another version of judgefree wrote it"
-                await self._fail(stage, entry, pair_id, fields["payload"], reason, may_retry=False)
+                await self._fail(stage, entry, pair_id, _flat(fields), reason, may_retry=False)
         return readable
 
     async def _plan(self, stage: Stage, consumer: str, count: int) -> TakeOver:
@@ -375,17 +390,17 @@ class Queue:
                 continue
             if entry in what.dead:
                 reason = f"its worker died {self._settings.max_attempts} times while it was in work"
-                await self._fail(stage, entry, PairId(fields["id"]), fields["payload"], reason, may_retry=False)
+                await self._fail(stage, entry, PairId(fields["id"]), _flat(fields), reason, may_retry=False)
             else:
                 alive.append((entry, fields))
         return alive
 
     async def _fail(
-        self, stage: Stage, entry: str, pair_id: PairId, payload: str, reason: str, may_retry: bool
+        self, stage: Stage, entry: str, pair_id: PairId, fields: list[str], reason: str, may_retry: bool
     ) -> Literal["retry", "dead", "gone"]:
         keys = [self._key(stage), self._in_flight_key(pair_id), self._key("dead"), self.doorbell]
         most = self._settings.max_attempts if may_retry else 0
-        arguments = [GROUP, entry, pair_id, payload, stage, reason, most, _WAITING[stage]]
+        arguments = [GROUP, entry, pair_id, stage, reason, most, _WAITING[stage], *fields]
         outcome, _ = await self._call("fail", keys, arguments)
         result: Literal["retry", "dead", "gone"] = outcome
         return result
@@ -420,9 +435,25 @@ def _added_s(entry: str) -> float:
     return int(entry.partition("-")[0]) / 1000
 
 
+def _fields(pair_id: PairId, payload: str, trace: str | None) -> list[str]:
+    """The fields of an entry, as XADD takes them."""
+    return _flat({"id": pair_id, "payload": payload} | ({"trace": trace} if trace else {}))
+
+
+def _flat(fields: dict[str, str]) -> list[str]:
+    return [part for field in fields.items() for part in field]
+
+
 def _letter(entry: str, fields: dict[str, str]) -> DeadLetter:
-    stage, attempts = Stage(fields["stage"]), int(fields["attempts"])
-    return DeadLetter(entry, PairId(fields["id"]), stage, fields["reason"], attempts, fields["payload"])
+    return DeadLetter(
+        entry=entry,
+        pair_id=PairId(fields["id"]),
+        stage=Stage(fields["stage"]),
+        reason=fields["reason"],
+        attempts=int(fields["attempts"]),
+        payload=fields["payload"],
+        trace=fields.get("trace"),
+    )
 
 
 def _pending(one: dict[str, Any]) -> Pending:

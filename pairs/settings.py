@@ -67,7 +67,9 @@ class Settings(BaseSettings):
     adapter: str | None = Field(
         None, description="LoRA adapter where a request names none, or `base`; the promoted one if unset"
     )
-    mllm_url: str = Field("http://127.0.0.1:8000", description="Base URL of vLLM, or those of its replicas")
+    mllm_url: str = Field(
+        "http://127.0.0.1:8000", description="Base URLs of the vLLM replicas; a name means all its addresses"
+    )
     prompt: str = Field("Describe the image.", min_length=1, description="Prompt where a request names none")
     max_tokens: int = Field(128, ge=1, le=32_768, description="Answer length where a request names none, in tokens")
     ratio_mean: Ratio = Field(0.5, description="Mean of the hallucination ratio where a request names none")
@@ -105,6 +107,10 @@ class Settings(BaseSettings):
     lease_s: float = Field(30, gt=0, description="A worker silent for so long loses its entries to another, in seconds")
     idempotency_ttl_s: int = Field(86_400, ge=1, description="How long an idempotency key is remembered, in seconds")
 
+    trace_url: str | None = Field(
+        None, description="OTLP/HTTP endpoint of traces (`http://HOST:4318/v1/traces`); no traces if unset"
+    )
+    trace_share: float = Field(1.0, ge=0, le=1, description="Share of pairs traced, of those that no client traces")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
 
     @field_validator("api_keys", "mllm_args", mode="before")
@@ -163,6 +169,16 @@ class Settings(BaseSettings):
     def mllm_urls(self) -> tuple[str, ...]:
         """The URLs in `mllm_url`, each once."""
         return tuple(dict.fromkeys(url.rstrip("/") for url in self.mllm_url.split()))
+
+    @field_validator("trace_url")
+    @classmethod
+    def _is_endpoint(cls, url: str | None) -> str | None:
+        if url is None:
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be http://HOST:PORT/v1/traces or https://HOST/v1/traces")
+        return url
 
     @computed_field  # type: ignore[prop-decorator]
     @property

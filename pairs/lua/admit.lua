@@ -1,7 +1,7 @@
 -- Accept jobs, or none of them.
 -- KEYS: jobs stream, candidates stream, idempotency key (only when the request has one)
 -- ARGV: most pairs in flight, fingerprint of the request, lifetime of the idempotency key (s), prefix of the
---       in-flight keys, then id and job (JSON) of each
+--       in-flight keys, then id, job (JSON) and trace ('' for none) of each
 -- Returns {'ok'}, {'full'}, {'conflict'}, or {'replay', id, ...}.
 if KEYS[3] then
   local known = redis.call('HGETALL', KEYS[3])
@@ -12,13 +12,15 @@ if KEYS[3] then
     return {'replay', unpack(cjson.decode(fields.ids))}
   end
 end
-local count = (#ARGV - 4) / 2
+local count = (#ARGV - 4) / 3
 if redis.call('XLEN', KEYS[1]) + redis.call('XLEN', KEYS[2]) + count > tonumber(ARGV[1]) then return {'full'} end
 local ids = {}
-for i = 5, #ARGV, 2 do
+for i = 5, #ARGV, 3 do
   ids[#ids + 1] = ARGV[i]
   redis.call('HSET', ARGV[4] .. ARGV[i], 'job', ARGV[i + 1], 'status', 'queued', 'attempts', 0)
-  redis.call('XADD', KEYS[1], '*', 'id', ARGV[i], 'payload', ARGV[i + 1])
+  local fields = {'id', ARGV[i], 'payload', ARGV[i + 1]}
+  if ARGV[i + 2] ~= '' then fields[5], fields[6] = 'trace', ARGV[i + 2] end
+  redis.call('XADD', KEYS[1], '*', unpack(fields))
 end
 if KEYS[3] then
   redis.call('HSET', KEYS[3], 'fingerprint', ARGV[2], 'ids', cjson.encode(ids))
