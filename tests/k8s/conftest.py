@@ -1,0 +1,63 @@
+"""Every overlay, and every combination of components that docs/deployment.md allows, rendered once a test run."""
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from tests.k8s.rendering import K8S, Render, render
+
+OVERLAYS = ("kind-cpu", "gpu", "gpu-large")
+_ADDED = ("ingress-tls", "keda", "loadtest")
+_ON_GPUS = ("model-cache", "multi-gpu-trainer")
+"""multi-gpu-trainer needs the other, and s3."""
+
+
+def combinations() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Of each combination's name, what it stands on and the components that are added."""
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for machine, database, images in product(("cpu", "gpu"), ("postgres", "postgres-single"), ("s3", "images-volume")):
+        needed = (machine, database, images)
+        found["base + " + " + ".join(needed)] = ("base", (*needed, "release"))
+    for needed in (("cpu", "postgres-single", "images-volume"), ("gpu", "postgres", "s3")):
+        before, after = (_ON_GPUS[:1], _ON_GPUS[1:]) if "gpu" in needed else ((), ())
+        name = f"base + {' + '.join(needed)} + all that can be added"
+        found[name] = ("base", (*before, *needed, *after, *_ADDED, "release"))
+    for overlay in ("kind-cpu", "gpu"):
+        found[f"{overlay} + loadtest"] = (f"overlays/{overlay}", ("loadtest", "release"))
+    return found
+
+
+NAMES = (*OVERLAYS, *combinations())
+
+Rendered = Callable[[str], Render]
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    """The render of an overlay or a combination, by its name."""
+    copied = tmp_path_factory.mktemp("k8s") / "k8s"
+    shutil.copytree(K8S, copied)
+    folders = {overlay: copied / "overlays" / overlay for overlay in OVERLAYS}
+    for number, (name, (base, components)) in enumerate(combinations().items()):
+        folders[name] = copied / "overlays" / f"combination-{number}"
+        _write(folders[name], base, components)
+    with ThreadPoolExecutor(2) as pool:
+        made = dict(zip(folders, pool.map(lambda item: render(item[1], item[0]), folders.items()), strict=True))
+    return made.__getitem__
+
+
+@pytest.fixture(params=NAMES)
+def each(request: pytest.FixtureRequest, rendered: Rendered) -> Render:
+    """One after the other."""
+    return rendered(request.param)
+
+
+def _write(folder: Path, base: str, components: tuple[str, ...]) -> None:
+    folder.mkdir()
+    listed = "".join(f"  - ../../components/{name}\n" for name in components)
+    text = f"namespace: judgefree\nresources: [../../{base}]\ncomponents:\n{listed}"
+    (folder / "kustomization.yaml").write_text(text)
