@@ -5,6 +5,7 @@ import signal
 import sys
 
 import uvicorn
+from fastapi import FastAPI
 
 from pairs.errors import SettingsError
 from pairs.logs import configure_logs
@@ -20,17 +21,18 @@ def main() -> int:
     arguments = _arguments()
     try:
         settings = load_settings(**vars(arguments))
+        app = create_app(settings)
     except SettingsError as error:
         print(f"judgefree gateway: {error.detail}", file=sys.stderr)  # noqa: T201  a person's mistake, told to them
         return 2
     configure_logs("gateway", settings.log_level)
-    return serve(settings)
+    return serve(app, settings)
 
 
-def serve(settings: Settings) -> int:
-    """Serve on the host and port of the settings until a signal ends it."""
+def serve(app: FastAPI, settings: Settings) -> int:
+    """Serve `app` on the host and port of the settings until a signal ends it."""
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -50,7 +52,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--host", help="address to listen on")
     parser.add_argument("--port", type=int, help="port to listen on")
     parser.add_argument("--redis-url", help="Redis or Valkey")
-    parser.add_argument("--mllm-url", help="base URL of vLLM, or those of its replicas")
+    parser.add_argument("--mllm-url", help="base URLs of the vLLM replicas")
     parser.add_argument("--data-dir", help="folder of the embedded store and images")
     return parser.parse_args()
 

@@ -38,12 +38,15 @@ class ModelWatch(Background):
         self._ready: tuple[Replica, ...] = ()
         self._served: Served | None = None
         self._there = asyncio.Event()
+        self._has_begun = False
         self._strange: set[tuple[str, str]] = set()
         self._listeners: list[Callable[[], None]] = []
 
     async def __aenter__(self) -> Self:
         await self._follow(await self._places.look_up())
         await self.look()
+        self._has_begun = True  # the first to answer must not decide which model counts
+        self._changed()
         return await super().__aenter__()
 
     async def __aexit__(self, *_: object) -> None:
@@ -129,6 +132,8 @@ class ModelWatch(Background):
             await self._shelf.refresh(found)
 
     def _changed(self) -> None:
+        if not self._has_begun:
+            return
         present = sorted(self._replicas.values(), key=lambda one: one.name)
         there = [(one, one.found) for one in present if one.found is not None and not one.is_leaving]
         model = prevailing([found.name for _, found in there], None if self._served is None else self._served.name)
