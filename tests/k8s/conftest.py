@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -12,22 +11,20 @@ from tests.k8s.rendering import K8S, Render, render
 
 OVERLAYS = ("kind-cpu", "gpu", "gpu-large")
 _ADDED = ("ingress-tls", "keda", "loadtest")
-_ON_GPUS = ("model-cache", "multi-gpu-trainer")
-"""multi-gpu-trainer needs the other, and s3."""
 
 
 def combinations() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Of each combination's name, what it stands on and the components that are added."""
-    found: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for machine, database, images in product(("cpu", "gpu"), ("postgres", "postgres-single"), ("s3", "images-volume")):
-        needed = (machine, database, images)
-        found["base + " + " + ".join(needed)] = ("base", (*needed, "release"))
-    for needed in (("cpu", "postgres-single", "images-volume"), ("gpu", "postgres", "s3")):
-        before, after = (_ON_GPUS[:1], _ON_GPUS[1:]) if "gpu" in needed else ((), ())
-        name = f"base + {' + '.join(needed)} + all that can be added"
-        found[name] = ("base", (*before, *needed, *after, *_ADDED, "release"))
-    for overlay in ("kind-cpu", "gpu"):
-        found[f"{overlay} + loadtest"] = (f"overlays/{overlay}", ("loadtest", "release"))
+    """Of each combination's name, what it stands on and its components: each two choices of a pair are in one."""
+    chosen = [
+        ("cpu", "postgres", "s3"),
+        ("cpu", "postgres-single", "images-volume"),
+        ("gpu", "postgres", "images-volume"),
+        ("gpu", "postgres-single", "s3"),
+    ]
+    found = {f"base + {' + '.join(needed)}": ("base", (*needed, "release")) for needed in chosen}
+    found["kind-cpu + all that can be added"] = ("overlays/kind-cpu", (*_ADDED, "release"))
+    found["gpu + loadtest"] = ("overlays/gpu", ("loadtest", "release"))
+    found["gpu + multi-gpu-trainer"] = ("overlays/gpu", ("multi-gpu-trainer", "release"))
     return found
 
 
@@ -58,6 +55,10 @@ def each(request: pytest.FixtureRequest, rendered: Rendered) -> Render:
 
 def _write(folder: Path, base: str, components: tuple[str, ...]) -> None:
     folder.mkdir()
+    text = ""
+    if "postgres-single" in components:
+        shutil.copy(K8S / "overlays" / "kind-cpu" / "secrets.env", folder)
+        text = "secretGenerator:\n  - {name: judgefree, envs: [secrets.env], options: {disableNameSuffixHash: true}}\n"
     listed = "".join(f"  - ../../components/{name}\n" for name in components)
-    text = f"namespace: judgefree\nresources: [../../{base}]\ncomponents:\n{listed}"
+    text += f"namespace: judgefree\nresources: [../../{base}]\ncomponents:\n{listed}"
     (folder / "kustomization.yaml").write_text(text)

@@ -1,0 +1,116 @@
+"""Each variable of a manifest is a setting or a known foreign one; what a part needs is set, and the part takes it."""
+
+import re
+
+import pytest
+
+from pairs.settings import ENV_PREFIX, Settings, load_settings
+from tests.k8s.conftest import Rendered
+from tests.k8s.flows import NEEDS
+from tests.k8s.rendering import Object, Pod, Render, environment
+from tests.k8s.secrets import values
+
+FOREIGN = {
+    "AWS_ACCESS_KEY_ID": "botocore, under s3fs",
+    "AWS_SECRET_ACCESS_KEY": "botocore, under s3fs",
+    "AWS_DEFAULT_REGION": "botocore, under s3fs",
+    "AWS_EC2_METADATA_DISABLED": "botocore: never the node's own credentials",
+    "GATEWAY_URL": "the load test's script",
+    "HF_HOME": "huggingface_hub: where models lie",
+    "HF_HUB_OFFLINE": "huggingface_hub: what is not there is not asked for",
+    "HF_TOKEN": "huggingface_hub: for models behind a licence",
+    "OMP_NUM_THREADS": "OpenMP, under torch",
+    "PGDATA": "the image of PostgreSQL",
+    "POSTGRES_DB": "the image of PostgreSQL",
+    "POSTGRES_PASSWORD": "the image of PostgreSQL",
+    "POSTGRES_USER": "the image of PostgreSQL",
+    "PROFILE": "the load test's script",
+    "REDISCLI_AUTH": "valkey-cli",
+    "VALKEY_HOST": "redis_url is made of it",
+    "VALKEY_PASSWORD": "redis_url is made of it",
+    "VLLM_CPU_OMP_THREADS_BIND": "vLLM's build for CPUs",
+}
+"""Whose each variable is that is no setting."""
+_NEEDED_BESIDE = {
+    "gateway": ("host", "data_dir", "api_keys", "namespace", "model"),
+    "verifier": ("host", "data_dir", "clip", "namespace"),
+    "mllm": ("model", "max_lora_rank"),
+    "trainer": ("data_dir", "model"),
+    "loadtest": ("api_keys",),
+    "loadtest-worker": ("api_keys",),
+}
+
+
+def _containers(render: Render) -> list[tuple[Pod, Object, dict[str, str]]]:
+    return [(pod, one, environment(render, pod, one)) for pod in render.pods for one in pod.containers]
+
+
+def test_each_variable_is_a_setting_or_a_foreign_one(each: Render) -> None:
+    settings = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    named = {name for _, _, variables in _containers(each) for name in variables}
+    named |= {key for one in each.of("ConfigMap") for key in one["data"]}
+    assert named - settings - set(FOREIGN) == set()
+
+
+def test_no_foreign_variable_is_listed_that_is_nowhere(rendered: Rendered) -> None:
+    everything = [rendered(name) for name in ("kind-cpu + all that can be added", "gpu", "gpu-large")]
+    assert set(FOREIGN) == {
+        name for render in everything for _, _, found in _containers(render) for name in found if name in FOREIGN
+    }
+
+
+def test_what_a_part_needs_is_set(each: Render) -> None:
+    for pod in each.pods:
+        variables = environment(each, pod, pod.spec["containers"][0])
+        needed = (*NEEDS[pod.component], *_NEEDED_BESIDE.get(pod.component, ()))
+        assert [name for name in needed if not variables.get(f"{ENV_PREFIX}{name.upper()}")] == [], pod.owner
+
+
+def test_a_part_takes_its_settings(each: Render, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = values(each)
+    for _, _, variables in _containers(each):
+        with monkeypatch.context() as patched:
+            for name, value in variables.items():
+                told = re.sub(r"<[\w.-]+>", lambda found: known.get(found[0], "unknown"), value)
+                patched.setenv(name, told)
+            load_settings()
+
+
+def test_every_expansion_has_something_to_expand(each: Render) -> None:
+    for pod, container, variables in _containers(each):
+        said = [*variables.values(), *container.get("args", [])]
+        said += [] if "sh" in container.get("command", []) else container.get("command", [])
+        left = {name for text in said for name in re.findall(r"\$\((\w+)\)", text)}
+        assert left - set(variables) - {"JOB_COMPLETION_INDEX"} == set(), pod.owner
+        assert [name for name, value in variables.items() if "$(" in value] == [], pod.owner
+
+
+def test_secrets_are_in_nothing_else(each: Render) -> None:
+    """Of kind's, the two forms of the database's password agree."""
+    known = values(each)
+    plain = str([one for one in each.objects if one["kind"] != "Secret"])
+    assert not [name for name, value in known.items() if len(value) > 6 and value in plain and value != "judgefree"]
+    if each.of("Secret"):
+        assert f":{known['<judgefree.database-password>']}@" in known["<judgefree.database-url>"]
+
+
+def test_threads_are_no_more_than_cores(each: Render) -> None:
+    for pod, container, variables in _containers(each):
+        if "OMP_NUM_THREADS" in variables:
+            assert int(variables["OMP_NUM_THREADS"]) <= int(container["resources"]["limits"]["cpu"]), pod.owner
+
+
+def test_vllm_on_cpus_has_threads_and_binds_none(each: Render) -> None:
+    for pod, container, variables in _containers(each):
+        if container["image"].startswith("judgefree/mllm-cpu") and container in pod.spec["containers"]:
+            assert variables["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+            assert variables["OMP_NUM_THREADS"] == container["resources"]["limits"]["cpu"]
+
+
+@pytest.mark.parametrize("overlay", ["gpu", "gpu-large"])
+def test_the_gateways_fill_a_vllm_and_do_not_overfill_it(overlay: str, rendered: Rendered) -> None:
+    render = rendered(overlay)
+    settings = next(one["data"] for one in render.of("ConfigMap") if one["metadata"]["name"].startswith("settings"))
+    at_least = next(one["spec"]["minReplicaCount"] for one in render.of("ScaledObject") if "gateway" in str(one))
+    in_flight = 3 * at_least * int(settings["JUDGEFREE_PAIRER_CONCURRENCY"])
+    assert 0.5 < in_flight / int(settings["JUDGEFREE_MAX_NUM_SEQS"]) <= 1
