@@ -1,7 +1,7 @@
 """The way of a pair under `autoscaler.step`, second by second: jobs, generation, candidates, verification. Pure.
 
-Gateways take jobs and have so many pairs in generation at a time, spread over all vLLM replicas; verifiers take what
-they make. Numbers of pairs are not whole: each second does its share.
+Every gateway has so many pairs in generation at each vLLM that is ready; verifiers take what comes of them. Numbers of
+pairs are not whole: each second does its share.
 """
 
 import math
@@ -23,11 +23,14 @@ _REQUESTS_OF_A_PAIR = 3
 class Capacity:
     """What one replica can do, and how long after its start (`start_s`, by part)."""
 
+    paired_per_s: float
+    """Pairs that a gateway can see through generation in a second."""
     generated_per_s: float
-    """Pairs that a vLLM makes in a second when it has the `concurrency` of one gateway in work."""
+    """Pairs that a vLLM makes in a second when it has `in_flight` in work; with fewer, as many fewer."""
+    in_flight: int
     verified_per_s: float
     concurrency: int
-    """Pairs in generation at a time, per gateway."""
+    """Pairs in generation at a time at each vLLM, per gateway."""
     ahead: int
     """Jobs that a gateway has taken beyond those."""
     seats: int
@@ -39,7 +42,7 @@ class Capacity:
     @property
     def pair_s(self) -> float:
         """How long a pair is in generation, at least."""
-        return self.concurrency / self.generated_per_s
+        return self.in_flight / self.generated_per_s
 
 
 @dataclass(frozen=True)
@@ -129,16 +132,28 @@ def simulate(arrivals: Sequence[float], capacity: Capacity, scalings: Mapping[st
     admitted, generated = [0.0], [0.0]  # in all, before each second
     for second, arrived in enumerate(arrivals):
         ready = {name: part.ready(second) for name, part in parts.items()}
-        in_generation = min(jobs + arrived, ready[GATEWAY] * capacity.concurrency)
-        made = min(in_generation, in_generation / capacity.pair_s, ready[MLLM] * capacity.generated_per_s)
+        room = ready[GATEWAY] * ready[MLLM] * capacity.concurrency
+        in_generation = min(jobs + arrived, room)
+        made = min(
+            in_generation,
+            in_generation / capacity.pair_s,
+            ready[MLLM] * capacity.generated_per_s,
+            ready[GATEWAY] * capacity.paired_per_s,
+        )
         done = min(candidates + made, ready[VERIFIER] * capacity.verified_per_s)
         jobs, candidates = jobs + arrived - made, candidates + made - done
         admitted.append(admitted[-1] + arrived)
         generated.append(generated[-1] + made)
-        jobs_lag = max(0.0, jobs - ready[GATEWAY] * (capacity.concurrency + capacity.ahead))
+        jobs_lag = max(0.0, jobs - room - ready[GATEWAY] * capacity.ahead)
         candidates_lag = max(0.0, candidates - ready[VERIFIER] * capacity.held)
         waiting = _REQUESTS_OF_A_PAIR * max(0.0, in_generation - ready[MLLM] * capacity.seats)
-        moment = {"jobs lag": jobs_lag, "candidates lag": candidates_lag, "requests waiting": waiting}
+        moment = {
+            "jobs": jobs,
+            "candidates": candidates,
+            "jobs lag": jobs_lag,
+            "candidates lag": candidates_lag,
+            "requests waiting": waiting,
+        }
         in_all = {"admitted": admitted, "generated": generated}
         for part in (one for one in parts.values() if acts(one.scaling, second)):
             part.follow(second, {one: _value(one, moment, in_all) for one in part.scaling.triggers})

@@ -11,6 +11,7 @@ from tools.scaling.autoscaler import DEFAULT_DOWN, DEFAULT_UP, Metric, Policy, R
 
 _RATE = re.compile(r"\brate\((\w+)[^\[]*\[(\d+)([sm])\]\)")
 _SECONDS = {"s": 1, "m": 60}
+_STREAMS: Final[Mapping[str, Metric]] = {"jobs": "jobs", "candidates": "candidates"}
 _RATES: Final[Mapping[str, Metric]] = {
     "judgefree_pairs_admitted_total": "admitted",
     "judgefree_pairs_generated_total": "generated",
@@ -57,9 +58,8 @@ def _rules(found: Mapping[str, Any], default: Rules) -> Rules:
 
 def _trigger(found: Mapping[str, Any]) -> Trigger:
     said = found["metadata"]
-    if found["type"] == "redis-streams" and "lagCount" in said:
-        metric: Metric = "jobs lag" if said["stream"].endswith(":jobs") else "candidates lag"
-        return Trigger(metric, float(said["lagCount"]), float(said.get("activationLagCount", 0)))
+    if found["type"] == "redis-streams" and "streamLength" in said and "consumerGroup" not in said:
+        return Trigger(_STREAMS[said["stream"].rsplit(":", 1)[1]], float(said["streamLength"]))
     if found["type"] == "prometheus":
         target, activation = float(said["threshold"]), float(said.get("activationThreshold", 0))
         if "vllm:num_requests_waiting" in said["query"]:
