@@ -5,7 +5,9 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -15,6 +17,7 @@ from pairs.clock import new_pair_id, now
 from pairs.errors import InvalidField, JudgefreeError, MalformedRequest, PromptTooLong, QueueFull, StoreUnavailable
 from pairs.model import ImageRef, Job, Pair, PairId, Seed, Status
 from pairs.queue import Idempotency
+from pairs.tracing import accepted_parent, of_job
 from service.bodies import Body, read_body
 from service.draws import longest_prompt
 from service.fields import PairFields, read_fields
@@ -46,6 +49,7 @@ class Admission:
 
 async def admit(request: Request, gateway: Gateway) -> Admission:
     """Accept the request. Raises any JudgefreeError, accepting none of its images."""
+    began = now()
     key = idempotency_key(request)
     if key is None:  # a repeated request is answered however full the queue is, and is known only once it is read
         await _check_room(gateway)
@@ -53,10 +57,24 @@ async def admit(request: Request, gateway: Gateway) -> Admission:
         asked = await _read(request, key, gateway)
         await _check_fits(asked, gateway)
         jobs = await _jobs(asked, await _adapter(asked, gateway), gateway)
-    pair_ids = await gateway.queue.admit(jobs, asked.idempotency)
+    client = accepted_parent(request.headers.get("traceparent"))
+    pair_ids = await _accept(jobs, asked.idempotency, client, began, gateway)
     queued = [Pair.of_job(job, Status.QUEUED) for job in jobs if job.id in pair_ids]
     gateway.metrics.admitted.inc(len(queued))
     return Admission(pair_ids, queued)
+
+
+async def _accept(
+    jobs: Sequence[Job], idempotency: Idempotency | None, client: str | None, began: datetime, gateway: Gateway
+) -> list[PairId]:
+    """Put the jobs on the queue, each with the trace that begins with its admission, or goes on that of the client."""
+    with ExitStack() as spans:
+        begun = {job.id: gateway.tracing.begin_trace("admission", client, of_job(job), start=began) for job in jobs}
+        traces = {pair_id: spans.enter_context(span).trace for pair_id, span in begun.items()}
+        pair_ids = await gateway.queue.admit(jobs, idempotency, traces)
+        if pair_ids != list(traces):
+            spans.pop_all()  # a repeated request: its pairs have their traces, and these spans are never ended
+    return pair_ids
 
 
 def wait_preference(request: Request) -> int | None:

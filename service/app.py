@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pairs.errors import JudgefreeError
 from pairs.settings import Settings
+from pairs.tracing import Tracing, open_tracing
 from service.gateway import open_gateway
 from service.metrics import Metrics
 from service.problems import add_problem_handlers
@@ -19,14 +20,17 @@ from service.routes import metrics_api, open_api, pairs_api
 _log = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The gateway's application; its parts are opened when it starts and closed when it ends."""
-    metrics = Metrics()
+def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
+    """The gateway's application; its parts are opened when it starts and closed when it ends.
+
+    Traces go to `tracing`, or where the settings say. Raises SettingsError where they cannot be made.
+    """
+    metrics, traces = Metrics(), tracing or open_tracing(settings, "gateway")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
-            async with open_gateway(settings, metrics) as gateway:
+            async with open_gateway(settings, metrics, traces) as gateway:
                 app.state.gateway = gateway
                 _log.info("gateway is up")
                 yield

@@ -11,6 +11,7 @@ from pairs.doorbell import Doorbell
 from pairs.queue import Queue
 from pairs.settings import Settings
 from pairs.store import Store
+from pairs.tracing import Tracing
 from service.adapters import Shelf
 from service.bodies import Room
 from service.fitting import Fitting
@@ -39,15 +40,17 @@ class Gateway:
     tally: Tally
     decoding: asyncio.Semaphore
     room: Room
+    tracing: Tracing
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Gateway]:
+async def open_gateway(settings: Settings, metrics: Metrics, tracing: Tracing) -> AsyncIterator[Gateway]:
     """A gateway at work, its pairer included; raises QueueUnavailable or StoreUnavailable when one is not there.
 
     On leaving, the pairer finishes or gives back what is in work before anything else closes.
     """
     async with AsyncExitStack() as parts:
+        parts.push_async_callback(asyncio.to_thread, tracing.close)
         queue = await Queue.connect(settings)
         parts.push_async_callback(queue.close)
         store = await Store.open(settings.store_url, metrics.store_latency)
@@ -60,9 +63,9 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Ga
         shelf = Shelf(registry, settings)
         watch = await parts.enter_async_context(ModelWatch(settings, shelf))
         turns = Turns(watch, settings.pairer_concurrency)
-        await parts.enter_async_context(Pairer(queue, blobs, watch, turns, metrics, settings))
+        await parts.enter_async_context(Pairer(queue, blobs, watch, turns, metrics, settings, tracing))
         decoding = asyncio.Semaphore(_DECODES_AT_A_TIME)
         yield Gateway(
             settings, queue, store, blobs, doorbell, shelf, watch, Fitting(), metrics, tally, decoding,
-            Room(settings),
+            Room(settings), tracing,
         )  # fmt: skip

@@ -120,8 +120,11 @@ class Mllm:
         request = {"model": model, "messages": _messages(prompt, png)}
         return int(json.loads(await self._post("/tokenize", request))["count"])
 
-    async def ask(self, model: str, question: Question) -> RawAnswer:
-        """The answer of the model or adapter `model`; raises NotServed when the replica knows none of that name."""
+    async def ask(self, model: str, question: Question, trace: str | None = None) -> RawAnswer:
+        """The answer of the model or adapter `model`; raises NotServed when the replica knows none of that name.
+
+        `trace` is a traceparent: what vLLM traces of the request becomes part of that trace.
+        """
         request: dict[str, Any] = {
             "model": model,
             "messages": _messages(question.prompt, question.png),
@@ -133,7 +136,7 @@ class Mllm:
         }
         if question.twin is not None:
             request["vllm_xargs"] = question.twin.xargs()
-        choice = json.loads(await self._post("/v1/chat/completions", request))["choices"][0]
+        choice = json.loads(await self._post("/v1/chat/completions", request, trace))["choices"][0]
         if choice["finish_reason"] not in ("stop", "length"):
             raise GenerationFailed(f"the model stopped early: {_presentable(str(choice.get('stop_reason')))}")
         return RawAnswer(text=choice["message"]["content"] or "", finish_reason=choice["finish_reason"])
@@ -144,8 +147,8 @@ class Mllm:
             raise ModelUnavailable("The model is not well just now; try again shortly.")
         return content
 
-    async def _post(self, path: str, request: dict[str, Any]) -> bytes:
-        status, content = await self._exchange("POST", path, self._patience, request)
+    async def _post(self, path: str, request: dict[str, Any], trace: str | None = None) -> bytes:
+        status, content = await self._exchange("POST", path, self._patience, request, trace)
         match status:
             case HTTPStatus.OK:
                 return content
@@ -159,12 +162,18 @@ class Mllm:
         raise GenerationFailed("the model failed on the request")
 
     async def _exchange(
-        self, method: str, path: str, patience: ClientTimeout, request: dict[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        patience: ClientTimeout,
+        request: dict[str, Any] | None = None,
+        trace: str | None = None,
     ) -> tuple[int, bytes]:
         """Status and content of the answer."""
+        headers = {"traceparent": trace} if trace else None
         try:
             async with self._http.request(
-                method, self._url + path, json=request, timeout=patience, allow_redirects=False
+                method, self._url + path, json=request, headers=headers, timeout=patience, allow_redirects=False
             ) as response:
                 return response.status, await response.read()
         except SocketTimeoutError as error:

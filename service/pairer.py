@@ -17,6 +17,7 @@ from pairs.errors import GenerationFailed, ModelUnavailable, QueueUnavailable, S
 from pairs.model import Candidate, GroundingMethod, Job, Method, RawAnswer
 from pairs.queue import Delivery, Queue
 from pairs.settings import Settings
+from pairs.tracing import NO_SPAN, Span, Tracing, of_job
 from service.draws import keyed_int, misleading_prompt
 from service.images import mixed_with_noise
 from service.metrics import Metrics
@@ -47,10 +48,10 @@ class Pairer:
 
     def __init__(
         self, queue: Queue, blobs: Blobs, watch: ModelWatch, turns: Turns, metrics: Metrics, settings: Settings,
-        grace_s: float = 8,
+        tracing: Tracing, grace_s: float = 8,
     ) -> None:  # fmt: skip
         self._queue, self._blobs, self._watch, self._turns = queue, blobs, watch, turns
-        self._metrics, self._settings, self._grace_s = metrics, settings, grace_s
+        self._metrics, self._settings, self._tracing, self._grace_s = metrics, settings, tracing, grace_s
         self._consumer = f"pairer-{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
         self._in_work: dict[asyncio.Task[None], Delivery[Job]] = {}
         self._is_stopping = False
@@ -124,7 +125,7 @@ class Pairer:
         """Bring one job to its end, whatever it is: forwarded, failed, or given back."""
         log = _logger.bind(pair_id=delivery.pair_id)
         try:
-            candidate = await self._candidate(delivery.payload)
+            candidate = await self._candidate(delivery)
         except asyncio.CancelledError:
             await self._queue.release(delivery)
             log.info("given back", cause="shutdown")
@@ -177,13 +178,17 @@ class Pairer:
                     raise
                 await asyncio.sleep(_BACK_OFF_S)
 
-    async def _candidate(self, job: Job) -> Candidate:
+    async def _candidate(self, delivery: Delivery[Job]) -> Candidate:
+        job, trace = delivery.payload, delivery.trace
         png = await self._blobs.get(job.image.sha256)
         async with self._turns.taken() as replica:
             structlog.contextvars.bind_contextvars(replica=replica.name)
             started = now()
             served = replica.served()
-            normal, injected = await _answers(replica, served, job, png)
+            self._tracing.begin("wait for generation", trace, start=delivery.added_at).end(started)
+            about = {**of_job(job), "judgefree.replica": replica.name}
+            with self._tracing.begin("generation", trace, about, start=started) as span:
+                normal, injected = await _answers(replica, served, job, png, span)
         return Candidate(
             job=job,
             normal=normal,
@@ -195,27 +200,34 @@ class Pairer:
         )
 
 
-async def _answers(replica: Replica, served: Served, job: Job, png: bytes) -> tuple[RawAnswer, RawAnswer]:
+async def _answers(replica: Replica, served: Served, job: Job, png: bytes, span: Span) -> tuple[RawAnswer, RawAnswer]:
     if job.adapter is None:
-        return await answers(replica.mllm, served.name, job, png)
+        return await answers(replica.mllm, served.name, job, png, span)
     await replica.loader.ensure(served, job.adapter)
     try:
-        return await answers(replica.mllm, job.adapter, job, png)
+        return await answers(replica.mllm, job.adapter, job, png, span)
     except NotServed:  # a replica that was started anew knows no adapter
         await replica.loader.restore(served, job.adapter)
-        return await answers(replica.mllm, job.adapter, job, png)
+        return await answers(replica.mllm, job.adapter, job, png, span)
 
 
-async def answers(mllm: Mllm, model: str, job: Job, png: bytes) -> tuple[RawAnswer, RawAnswer]:
-    """The normal and the injected answer to `job` of `model`, which may be an adapter's name.
+async def answers(mllm: Mllm, model: str, job: Job, png: bytes, span: Span = NO_SPAN) -> tuple[RawAnswer, RawAnswer]:
+    """The normal and the injected answer to `job` of `model`, which may be an adapter's name; traced within `span`.
 
     Raises UnequalTwins when twins did not decode as one.
     """
     seed, injected_seed = (keyed_int(job.seed, job.image.sha256, role) for role in ("normal", "injected"))
     normal = _normal_questions(job, png, seed)
     injected = await _injected_questions(job, png, injected_seed)
-    found = await _together(*(mllm.ask(model, question) for question in (*normal, *injected)))
+    asked = [("normal", question) for question in normal] + [("injected", question) for question in injected]
+    found = await _together(*(_ask(mllm, model, question, answer, span) for answer, question in asked))
     return _one(found[: len(normal)]), _one(found[len(normal) :])
+
+
+async def _ask(mllm: Mllm, model: str, question: Question, answer: str, span: Span) -> RawAnswer:
+    name = answer if question.twin is None else f"{answer} {question.twin.role}"
+    with span.child(name, kind="client") as asking:
+        return await mllm.ask(model, question, asking.trace)
 
 
 def _one(same: Sequence[RawAnswer]) -> RawAnswer:

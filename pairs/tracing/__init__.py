@@ -27,6 +27,17 @@ class Span:
     trace: str | None = None
     """What its children give as their parent."""
 
+    def child(
+        self,
+        name: str,
+        attributes: Attributes | None = None,
+        *,
+        start: datetime | None = None,
+        kind: Kind = "internal",
+    ) -> "Span":
+        """A span within this one, under way since now or since `start`."""
+        return self
+
     def set(self, attributes: Attributes) -> None:
         """Add what became known."""
 
@@ -48,23 +59,24 @@ class Span:
 class Tracing:
     """Traces nothing. What `open_tracing` returns where `trace_url` is unset."""
 
-    def begin(
-        self,
-        name: str,
-        parent: str | None,
-        attributes: Attributes | None = None,
-        *,
-        start: datetime | None = None,
-        kind: Kind = "internal",
+    def begin_trace(
+        self, name: str, of_client: str | None, attributes: Attributes | None = None, *, start: datetime | None = None
     ) -> Span:
-        """A span under way since now, or since `start`: a child of `parent`, or the first of a new trace."""
-        return _NO_SPAN
+        """The first span of a pair: of a trace of its own, or a child of a client's span."""
+        return NO_SPAN
+
+    def begin(
+        self, name: str, parent: str | None, attributes: Attributes | None = None, *, start: datetime | None = None
+    ) -> Span:
+        """A span under way since now, or since `start`, a child of another part's; none for a pair without a trace."""
+        return NO_SPAN
 
     def close(self) -> None:
         """Send what is left; it may take seconds."""
 
 
-_NO_SPAN = Span()
+NO_SPAN = Span()
+"""What is there of a span that is not made."""
 
 
 def open_tracing(settings: Settings, part: str) -> Tracing:

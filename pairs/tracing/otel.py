@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from pairs.tracing import Attributes, Kind, Span, Tracing
+from pairs.tracing import NO_SPAN, Attributes, Kind, Span, Tracing
 
 _EXPORT_S = 5
 _KINDS = {
@@ -37,17 +37,21 @@ class OtelTracing(Tracing):
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("judgefree")
 
+    def begin_trace(
+        self, name: str, of_client: str | None, attributes: Attributes | None = None, *, start: datetime | None = None
+    ) -> Span:
+        return self.span(name, of_client, attributes, start, "server")
+
     def begin(
-        self,
-        name: str,
-        parent: str | None,
-        attributes: Attributes | None = None,
-        *,
-        start: datetime | None = None,
-        kind: Kind = "internal",
+        self, name: str, parent: str | None, attributes: Attributes | None = None, *, start: datetime | None = None
+    ) -> Span:
+        return NO_SPAN if parent is None else self.span(name, parent, attributes, start, "internal")
+
+    def span(
+        self, name: str, parent: str | None, attributes: Attributes | None, start: datetime | None, kind: Kind
     ) -> Span:
         context = TraceContextTextMapPropagator().extract({"traceparent": parent} if parent else {}, Context())
-        span = OtelSpan(self._tracer.start_span(name, context, _KINDS[kind], start_time=_ns(start)))
+        span = OtelSpan(self, self._tracer.start_span(name, context, _KINDS[kind], start_time=_ns(start)))
         span.set(attributes or {})
         return span
 
@@ -56,10 +60,20 @@ class OtelTracing(Tracing):
 
 
 class OtelSpan(Span):
-    def __init__(self, span: trace.Span) -> None:
-        self._span = span
+    def __init__(self, tracing: OtelTracing, span: trace.Span) -> None:
+        self._tracing, self._span = tracing, span
         context = span.get_span_context()
         self.trace = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
+    def child(
+        self,
+        name: str,
+        attributes: Attributes | None = None,
+        *,
+        start: datetime | None = None,
+        kind: Kind = "internal",
+    ) -> Span:
+        return self._tracing.span(name, self.trace, attributes, start, kind)
 
     def set(self, attributes: Attributes) -> None:
         self._span.set_attributes({name: value for name, value in attributes.items() if value is not None})

@@ -26,6 +26,7 @@ from pairs.model import Candidate, ImageRef, Pair, PairId, RawAnswer
 from pairs.queue import Depth, Queue
 from pairs.settings import Settings
 from pairs.store import PairFilter, Store
+from pairs.tracing import Tracing
 from tests.conftest import MakeSettings, free_port
 from tests.examples import a_candidate, a_job
 from workers.clip.encoder import Encoder
@@ -41,6 +42,9 @@ SPECIAL = ["<pad>", "<unk>", "<s>"]
 FIRST_LETTER = len(SPECIAL)
 """The token of "a"; the other letters follow it."""
 VOCABULARY = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'-"
+
+
+NOTHING_TRACED = Tracing()
 
 
 def a_clip_folder(folder: Path) -> Path:
@@ -175,11 +179,13 @@ def verifying(encoder: Encoder) -> Verifying:
     """A verifier at work in this process, on the world given, until the block ends."""
 
     @asynccontextmanager
-    async def work(world: World, encoder: Encoder = encoder) -> AsyncIterator[Metrics]:
+    async def work(
+        world: World, encoder: Encoder = encoder, tracing: Tracing = NOTHING_TRACED
+    ) -> AsyncIterator[Metrics]:
         scorer = Scorer(encoder, Images(world.blobs, encoder), world.settings.scorer)
         by = Provenance(model.Verifier(model="tiny-clip", scorer=scorer.name), encoder.versions)
         stopping, metrics = asyncio.Event(), Metrics()
-        verifier = Verifier(world.queue, world.store, scorer, world.settings, by, metrics, stopping)
+        verifier = Verifier(world.queue, world.store, scorer, world.settings, by, metrics, stopping, tracing)
         task = asyncio.create_task(verifier.run())
         try:
             yield metrics

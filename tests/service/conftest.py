@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from pairs.settings import Settings
+from pairs.tracing import Tracing
 from service.app import create_app
 from service.gateway import Gateway
 from tests.conftest import MakeSettings, free_port
@@ -23,8 +24,8 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Served]:
-    app = create_app(settings)
+async def serving(settings: Settings, tracing: Tracing | None = None) -> AsyncIterator[Served]:
+    app = create_app(settings, tracing)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),

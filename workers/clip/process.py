@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from functools import partial
 
 import structlog
@@ -13,6 +13,7 @@ from pairs.errors import QueueUnavailable, StoreUnavailable
 from pairs.queue import Queue
 from pairs.settings import Settings, public_name
 from pairs.store import Store
+from pairs.tracing import open_tracing
 from workers.clip.encoder import Encoder
 from workers.clip.gpu import Gpu
 from workers.clip.health import Health, Metrics, serving
@@ -31,7 +32,8 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     health, metrics, patience = Health(), Metrics(), Patience(stopping)
-    with serving(settings.host, settings.verifier_port, health, metrics):
+    tracing = open_tracing(settings, "verifier")
+    with closing(tracing), serving(settings.host, settings.verifier_port, health, metrics):
         encoder = await asyncio.to_thread(Encoder.load, settings.clip, settings.clip_device, settings.clip_dtype)
         log.info("model_loaded", clip=settings.clip, device=encoder.device, dtype=encoder.dtype, scorer=settings.scorer)
         if encoder.device == "cuda":
@@ -49,5 +51,5 @@ async def serve(settings: Settings) -> None:
                 log.info("stopped")  # told to stop before there was any work
                 return
             health.ready_when(queue.ping)
-            await Verifier(queue, store, scorer, settings, by, metrics, stopping).run()
+            await Verifier(queue, store, scorer, settings, by, metrics, stopping, tracing).run()
     log.info("stopped")

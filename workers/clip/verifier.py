@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
@@ -14,14 +13,17 @@ from torch import Tensor
 
 from pairs.clock import now
 from pairs.errors import JudgefreeError, NotAnImage, QueueUnavailable, StoreUnavailable
-from pairs.model import Answers, Candidate, Pair
-from pairs.queue import Delivery, Queue
+from pairs.model import Answers, Pair
+from pairs.queue import Queue
 from pairs.settings import Settings
 from pairs.store import Store
+from pairs.tracing import Tracing
 from workers.clip.batching import BatchPlan, fill
 from workers.clip.health import Metrics
+from workers.clip.held import Held
 from workers.clip.outages import Patience
 from workers.clip.scorer import Loaded, Scorer
+from workers.clip.traces import Moments, tell_batch, tell_failure, tell_waits
 from workers.clip.verdict import Provenance, finished, rule, time_spent
 
 _IDLE_S = 1.0
@@ -32,22 +34,6 @@ _IMAGES_AWAY_S = 60.0
 """How long the image store may be away before a pair's attempt counts as failed."""
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Held:
-    """A candidate that this verifier holds, and since when."""
-
-    delivery: Delivery[Candidate]
-    taken_at: datetime
-
-    @property
-    def candidate(self) -> Candidate:
-        return self.delivery.payload
-
-    @property
-    def sha256(self) -> str:
-        return self.candidate.job.image.sha256
 
 
 class Verifier:
@@ -62,6 +48,7 @@ class Verifier:
         by: Provenance,
         metrics: Metrics,
         stopping: asyncio.Event,
+        tracing: Tracing,
     ) -> None:
         self._consumer = f"{socket.gethostname()}-{uuid4().hex[:12]}"
         self._queue = queue
@@ -73,6 +60,7 @@ class Verifier:
         self._by = by
         self._metrics = metrics
         self._stopping = stopping
+        self._tracing = tracing
         self._patience = Patience(stopping)
         self._held: dict[str, Held] = {}
         self._encoding = asyncio.Lock()
@@ -98,6 +86,7 @@ class Verifier:
         # What was held through an outage longer than the lease comes back to its holder as if it were new.
         held = [Held(delivery, now()) for delivery in taken if delivery.entry not in self._held]
         self._held |= {one.delivery.entry: one for one in held}
+        tell_waits(self._tracing, held)
         self._metrics.held.set(len(self._held))
         return held
 
@@ -105,16 +94,20 @@ class Verifier:
         if not batch:
             return
         self._metrics.batch_size.observe(len(batch))
+        moments = Moments(len(batch))
         try:
             with self._stage("load"):
                 loaded = await self._load(batch)
             async with self._encoding:
+                moments.encoding = now()
                 with self._stage("encode"):
-                    decided = await self._decide([one for one in batch if one.sha256 in loaded], loaded)
+                    decided = await self._decide([one for one in batch if one.sha256 in loaded], loaded, moments)
             with self._stage("store"):
                 stored = await self._insert(decided)
+            moments.stored = now()
             with self._stage("acknowledge"):
                 await self._finish(stored)
+            tell_batch(self._tracing, stored, moments)
         except (QueueUnavailable, StoreUnavailable) as error:  # only while stopping: else the outage is waited out
             await self._give_back(batch, error)
         finally:
@@ -163,7 +156,7 @@ class Verifier:
                 log.warning("images_away", sha256=sha256, error=repr(error))
                 await self._patience.pause(attempt)
 
-    async def _decide(self, batch: list[Held], loaded: dict[str, Loaded]) -> list[tuple[Held, Pair]]:
+    async def _decide(self, batch: list[Held], loaded: dict[str, Loaded], moments: Moments) -> list[tuple[Held, Pair]]:
         """The pairs of the batch. Where the encoder fails on it, one by one, and who fails alone is failed."""
         if not batch:
             return []
@@ -176,9 +169,11 @@ class Verifier:
                 await self._fail(batch[0], error)
                 return []
             log.warning("batch_failed", pair_ids=_ids(batch), error=repr(error))
-            return [found for one in batch for found in await self._decide([one], loaded)]
-        decided_at = now()
-        return [(one, self._pair(one, found, decided_at)) for one, found in zip(batch, answers, strict=True)]
+            return [found for one in batch for found in await self._decide([one], loaded, moments)]
+        moments.scored = now()
+        decided = [(one, self._pair(one, found, moments.scored)) for one, found in zip(batch, answers, strict=True)]
+        moments.decided = now()
+        return decided
 
     def _pair(self, one: Held, answers: Answers, decided_at: datetime) -> Pair:
         ruling = rule(answers.normal, answers.injected, self._threshold)
@@ -215,6 +210,7 @@ class Verifier:
             lambda: self._queue.fail(one.delivery, reason, may_retry=not is_final), "queue_away"
         )
         self._metrics.failures.labels(outcome).inc()
+        tell_failure(self._tracing, one, error, outcome)
         log.warning("pair_failed", pair_id=one.delivery.pair_id, outcome=outcome, error=repr(error))
 
     async def _renew(self) -> None:
