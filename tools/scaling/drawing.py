@@ -10,7 +10,7 @@ from judgefree.improvement.chart import ticks_of
 _WIDTH, _HEIGHT, _LEGEND = 420, 190, 30
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 30, 30
 _STRETCHES = 240
-_SHORT_S = 4 * 3600
+_SHORT_S = 5 * 3600
 _HUES = ("#c4571b", "#2c6fbb")
 _STYLE = (
     "svg{font-family:system-ui,sans-serif;font-size:11px;fill:#333}.title{font-size:12px;font-weight:600}"

@@ -49,7 +49,7 @@ SHOWN: Final[Mapping[str, Callable[[float], Arrivals]]] = {
     "steady": lambda one: ended(steady(2.5 * one, 3 * _HOUR)),
     "large folders": lambda one: ended(bursts(0.5 * one, 3 * _HOUR, 300 * one, _HOUR)),
     "small folders": lambda one: ended(bursts(0.5 * one, 3 * _HOUR, 60 * one, 600)),
-    "a day": lambda one: ended(day(0.1 * one, 3 * one, 6 * _HOUR)),
+    "a day": lambda one: ended(day(0.1 * one, 3 * one, 4 * _HOUR)),
     "a pause": lambda one: ended(night(1.5 * one, 3 * _HOUR)),
 }
 """By what they are called: arrivals in terms of what one vLLM does in a second."""
