@@ -99,6 +99,11 @@ class Depth:
     candidates: int
     dead: int
 
+    @property
+    def in_flight(self) -> int:
+        """Pairs accepted and not done."""
+        return self.jobs + self.candidates
+
 
 @dataclass(frozen=True)
 class Backlog:

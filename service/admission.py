@@ -92,9 +92,11 @@ def idempotency_key(request: Request) -> str | None:
 
 
 async def _check_room(gateway: Gateway) -> None:
-    depth = await gateway.queue.depth()
+    """Refuse what there is no room for before it is read. The queue is asked only where it was full a moment ago: the
+    bound itself is kept when the jobs are put on it.
+    """
     most = gateway.settings.max_in_flight
-    if depth.jobs + depth.candidates >= most:
+    if gateway.tally.in_flight >= most and (await gateway.queue.depth()).in_flight >= most:
         raise QueueFull(f"{most} pairs are in flight already; try again later.")
 
 

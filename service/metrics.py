@@ -122,11 +122,14 @@ class Tally(Background):
     def __init__(self, queue: Queue, store: Store) -> None:
         self._queue, self._store = queue, store
         self._looks: deque[tuple[float, int]] = deque()
+        self.in_flight = 0
+        """Pairs accepted and not done, as of the last look."""
 
     async def look(self) -> tuple[Depth, dict[Decision, int]]:
         """The depth of the queue and the finished pairs of each decision, now."""
         depth, decisions = await asyncio.gather(self._queue.depth(), self._store.counts())
         self._note(sum(decisions.values()))
+        self.in_flight = depth.in_flight
         return depth, decisions
 
     async def look_at_each(self) -> tuple[Backlog | None, dict[Decision, int] | None]:

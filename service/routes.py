@@ -39,7 +39,7 @@ from service.shapes import Accepted, Listed, Readiness, Review, Stats
 from service.stats import present_stats
 
 
-def _gateway(request: Request) -> Gateway:
+async def _gateway(request: Request) -> Gateway:  # async, as `_filter` is: FastAPI runs others in a thread, each time
     gateway: Gateway = request.app.state.gateway
     return gateway
 
@@ -48,7 +48,7 @@ _PRINTABLE = r"^[^\x00]+$"  # PostgreSQL takes no NUL
 _CURSOR = r"^[0-9a-f-]{36}$"
 
 
-def _filter(
+async def _filter(
     decision: Decision | None = None,
     min_margin: Annotated[float | None, Query(ge=0, description="Least absolute margin")] = None,
     policy: Annotated[str | None, Query(description="A model's name, or model@adapter", pattern=_PRINTABLE)] = None,

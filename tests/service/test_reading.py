@@ -173,6 +173,7 @@ async def test_alive_but_not_ready_without_the_model(served: Served) -> None:
 async def test_a_full_queue_answers_429_before_it_reads_the_request(make_settings: MakeSettings) -> None:
     async with serving(make_settings(max_in_flight=1, mllm_url=f"http://127.0.0.1:{free_port()}")) as served:
         await served.gateway.queue.admit([a_job()])
+        await served.gateway.tally.look()  # as it does every other second
         answer = await served.http.post("/v1/pairs", files={"image": picture()})
         assert_problem(answer, 429, "queue-full")
         assert int(answer.headers["retry-after"]) > 0
