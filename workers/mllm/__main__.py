@@ -50,6 +50,7 @@ def launch_from(arguments: list[str]) -> Launch:
         twin_wait_s=settings.twin_wait_s,
         max_lora_rank=settings.max_lora_rank,
         max_loras=settings.max_loras,
+        trace_url=settings.trace_url,
         more=(*settings.mllm_args, *more),
     )
 

@@ -38,7 +38,7 @@ class Launch:
     """What to start: `model` is a local folder or a hub name; None leaves a choice to vLLM.
 
     With a `max_lora_rank` above 0, adapters up to that rank can be loaded while vLLM runs, and `max_loras` of them may
-    be in one batch.
+    be in one batch. What vLLM traces of a request goes to `trace_url` (OTLP/HTTP), as part of the request's trace.
     """
 
     model: str
@@ -51,6 +51,7 @@ class Launch:
     twin_wait_s: float | None = None
     max_lora_rank: int = 0
     max_loras: int = 1
+    trace_url: str | None = None
     more: Sequence[str] = ()
 
     @property
@@ -81,6 +82,7 @@ def arguments(launch: Launch, is_cpu: bool) -> list[str]:
         "--logits-processors": PROCESSOR,
         "--override-generation-config": '{"repetition_penalty": 1.0}',
         "--max-lora-rank": str(launch.max_lora_rank) if launch.max_lora_rank else None,
+        "--otlp-traces-endpoint": launch.trace_url,
         "--max-loras": str(launch.max_loras) if launch.max_lora_rank else None,
         "--max-cpu-loras": str(max(_ADAPTERS_KEPT, launch.max_loras)) if launch.max_lora_rank else None,
     }
@@ -101,6 +103,8 @@ def environment(launch: Launch, is_cpu: bool, inherited: Mapping[str, str], core
     defaults = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     if launch.twin_wait_s is not None:
         inherited = {**inherited, WAIT_VARIABLE: str(launch.twin_wait_s)}
+    if launch.trace_url:
+        defaults |= {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_SERVICE_NAME": "judgefree-mllm"}
     if launch.max_lora_rank:
         defaults |= {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
     if launch.is_local:
