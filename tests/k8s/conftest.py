@@ -10,7 +10,7 @@ import pytest
 from tests.k8s.rendering import K8S, Render, render
 
 OVERLAYS = ("kind-cpu", "gpu", "gpu-large")
-_ADDED = ("ingress-tls", "keda", "loadtest")
+_ADDED = ("ingress-tls", "keda", "monitoring", "loadtest")
 
 
 def combinations() -> dict[str, tuple[str, tuple[str, ...]]]:

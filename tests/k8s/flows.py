@@ -33,11 +33,12 @@ NODE_DNS = Party("node's dns", {}, None, "169.254.20.10", {53: "dns"})
 INGRESS = Party("ingress", {"app.kubernetes.io/name": "ingress-nginx"}, "ingress-nginx")
 KEDA = Party("keda", {"app": "keda-operator"}, "keda")
 PROMETHEUS = Party("prometheus", {"app.kubernetes.io/name": "prometheus"}, "monitoring", ports={9090: "web"})
+COLLECTOR = Party("collector", {"app.kubernetes.io/name": "opentelemetry-collector"}, "monitoring", ports={4318: ""})
 CNPG = Party("cnpg", {"app.kubernetes.io/name": "cloudnative-pg"}, "cnpg-system")
 STRANGER = Party("stranger", {"app.kubernetes.io/component": "gateway"}, "default", ports={8080: "http"})
 INTERNET = Party("internet", {}, None, "203.0.113.7", {80: "", 443: "", 5432: "", 6443: ""})
 METADATA = Party("metadata", {}, None, "169.254.169.254", {80: "", 443: ""})
-OUTSIDE = (DNS, NODE_DNS, INGRESS, KEDA, PROMETHEUS, CNPG, STRANGER, INTERNET, METADATA)
+OUTSIDE = (DNS, NODE_DNS, INGRESS, KEDA, PROMETHEUS, COLLECTOR, CNPG, STRANGER, INTERNET, METADATA)
 _UNASKED = 2222
 """A port that nobody listens on, and nobody may try."""
 
@@ -179,6 +180,11 @@ def _of_operators(render: Render) -> Iterator[Flow]:
     for pod in render.pods_of("trainer"):
         if pod.owner.startswith("JobSet/"):  # NCCL chooses its ports
             yield from ((pod.owner, pod.owner, port) for port in (*pod.ports(), _UNASKED))
+    for monitor in render.of("PodMonitor"):
+        for pod in [pod for pod in render.pods if matches(monitor["spec"]["selector"], pod.labels)]:
+            opened = {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
+            yield from ((PROMETHEUS.name, pod.owner, port) for port, name in pod.ports().items() if name in opened)
+            yield pod.owner, COLLECTOR.name, 4318  # the setting trace_url may name it
     if render.of("Ingress"):
         yield from ((INGRESS.name, pod.owner, 8080) for pod in render.pods_of("gateway"))
     if render.of("ScaledObject"):

@@ -13,7 +13,7 @@ from service.pairer import Pairer
 from service.routes import open_api
 from tests.k8s.conftest import Rendered
 from tests.k8s.flows import needed
-from tests.k8s.rendering import ROOT, Pod, Render
+from tests.k8s.rendering import ROOT, Pod, Render, environment
 from tests.k8s.secrets import values
 
 _UNITS = {"": 1, "Mi": 2**20, "Gi": 2**30}
@@ -83,8 +83,9 @@ def test_ports_are_those_of_the_settings(each: Render) -> None:
 
 def test_a_gateways_memory_holds_its_bodies_and_two_images(each: Render, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four times max_request_bytes of bodies, and two images in decoding, each four bytes a pixel, twice."""
-    for one in each.of("ConfigMap"):
-        for name, value in one["data"].items():
+    gateway = each.pods_of("gateway")[0]
+    for name, value in environment(each, gateway, gateway.spec["containers"][0]).items():
+        if "<" not in value:
             monkeypatch.setenv(name, value)
     settings = load_settings()
     most = 4 * settings.max_request_bytes + 2 * 2 * 4 * settings.max_image_pixels + 256 * 2**20

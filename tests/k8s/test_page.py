@@ -79,7 +79,12 @@ def test_the_page_makes_every_secret_and_no_other(rendered: Rendered) -> None:
                 for variable in container.get("env", []):
                     if secret := variable.get("valueFrom", {}).get("secretKeyRef"):
                         asked.setdefault(secret["name"], set()).add(secret["key"])
+        for monitor in render.of("PodMonitor"):
+            for endpoint in monitor["spec"]["podMetricsEndpoints"]:
+                if secret := endpoint.get("authorization", {}).get("credentials"):
+                    asked.setdefault(secret["name"], set()).add(secret["key"])
     assert {name: set(keys) for name, keys in secrets().items()} == asked
+    assert secrets()["judgefree"]["metrics-key"] in secrets()["judgefree"]["api-keys"].split()
     assert {key for row in _rows("key") for key in _ticked(row[0])} == asked["judgefree"]
 
 

@@ -91,8 +91,21 @@ def _of_object(render: Render, one: Object) -> Iterator[str]:
             ):
                 yield "no username and password of the owner"
         case "ConfigMap" | "ServiceAccount" | "PersistentVolumeClaim" | "Secret":
-            if f"'{one['metadata']['name']}'" not in str([pod.spec for pod in render.pods]):
+            is_read = f"'{one['metadata']['name']}'" in str([pod.spec for pod in render.pods])
+            if not is_read and "grafana_dashboard" not in one["metadata"].get("labels", {}):
                 yield "nobody uses it"
+        case "PodMonitor":
+            yield from _of_monitor(render, one)
+
+
+def _of_monitor(render: Render, monitor: Object) -> Iterator[str]:
+    watched = [pod for pod in render.pods if matches(monitor["spec"]["selector"], pod.labels)]
+    for endpoint in monitor["spec"]["podMetricsEndpoints"]:
+        if not watched or any(endpoint["port"] not in pod.ports().values() for pod in watched):
+            yield f"no pod with port {endpoint['port']}"
+        wanted = endpoint.get("authorization", {}).get("credentials")
+        if wanted is not None and wanted["key"] not in known(render).get(wanted["name"], {}):
+            yield f"no {wanted['key']} in {wanted['name']}"
 
 
 def _of_ingress(render: Render, ingress: Object) -> Iterator[str]:

@@ -48,7 +48,6 @@ def _containers(render: Render) -> list[tuple[Pod, Object, dict[str, str]]]:
 def test_each_variable_is_a_setting_or_a_foreign_one(each: Render) -> None:
     settings = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
     named = {name for _, _, variables in _containers(each) for name in variables}
-    named |= {key for one in each.of("ConfigMap") for key in one["data"]}
     assert named - settings - set(FOREIGN) == set()
 
 
