@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 from uuid import uuid4
 
 import httpx
@@ -42,12 +45,17 @@ class Serving:
 
 
 @pytest.fixture(scope="session")
-def make_container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeContainer]:
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package's wheel."""
+    return tree.wheel(tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="session")
+def make_container(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Iterator[MakeContainer]:
     """A container of a Dockerfile, with volumes of its own; the /app of an image is made once."""
     if (reason := obstacle()) is not None:
         pytest.skip(reason)
     root = tmp_path_factory.mktemp("images")
-    package = tree.wheel(root)
 
     @cache
     def app(path: str) -> tree.Tree:
@@ -89,9 +97,36 @@ def object_store() -> Iterator[dict[str, str]]:
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-    httpx.put(f"{named['AWS_ENDPOINT_URL']}/images").raise_for_status()  # makes the bucket
+    httpx.put(f"{named['AWS_ENDPOINT_URL']}/images", timeout=60).raise_for_status()  # makes the bucket
     yield named
     server.stop()
+
+
+@dataclass(frozen=True)
+class Collector:
+    """Where traces go; `received` are the bodies of OTLP requests."""
+
+    url: str
+    received: list[bytes]
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    received: list[bytes] = []
+
+    class Collecting(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """The tests tell what came."""
+
+    with ThreadingHTTPServer((HERE, 0), Collecting) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield Collector(f"http://{HERE}:{server.server_port}/v1/traces", received)
+        server.shutdown()
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +136,7 @@ def ports() -> dict[str, int]:
 
 @pytest.fixture(scope="session")
 def environment(
-    valkey_url: str, database_url: str, object_store: dict[str, str], ports: dict[str, int]
+    valkey_url: str, database_url: str, object_store: dict[str, str], collector: Collector, ports: dict[str, int]
 ) -> dict[str, str]:
     """What a deployment tells all of its parts."""
     settings = {
@@ -110,6 +145,7 @@ def environment(
         "JUDGEFREE_DATABASE_URL": database_url,
         "JUDGEFREE_BLOB_URL": "s3://images/blobs",
         "JUDGEFREE_SNAPSHOT_URL": "s3://images/snapshots",
+        "JUDGEFREE_TRACE_URL": collector.url,
         "JUDGEFREE_MLLM_URL": f"http://{HERE}:{ports['JUDGEFREE_MLLM_PORT']}",
     }
     given = {name: str(port) for name, port in ports.items()}

@@ -51,7 +51,7 @@ class Container:
             start_new_session=True,
         )
 
-    def run(self, command: Sequence[str], environment: Mapping[str, str], timeout_s: float = 120) -> tuple[int, str]:
+    def run(self, command: Sequence[str], environment: Mapping[str, str], timeout_s: float = 240) -> tuple[int, str]:
         """Run `command` to its end: its exit status and what it printed. Raises TimeoutExpired."""
         process = self.start(command, environment, subprocess.PIPE)
         try:

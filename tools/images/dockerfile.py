@@ -99,7 +99,7 @@ class Image:
     @property
     def health_check(self) -> list[str] | None:
         """The command; None where the image says that it has none."""
-        text = self.one("HEALTHCHECK").text
+        text: str = self.one("HEALTHCHECK").text
         return None if text == "NONE" else Instruction("CMD", text.split("CMD ", 1)[1]).words
 
     @property
@@ -109,7 +109,9 @@ class Image:
     @property
     def requirements(self) -> str:
         """The path of the file that it installs from."""
-        return next(iter(re.findall(r"\S*requirements\S*\.txt", "\n".join(one.text for one in self.stages[0]))))
+        copied = " ".join(one.text for one in self.stages[0] if one.keyword in ("COPY", "RUN"))
+        named = re.findall(r"\S+/requirements[.\w]*\.txt", copied)
+        return str(named[0])
 
 
 def read(path: str) -> Image:
