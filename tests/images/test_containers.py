@@ -25,17 +25,18 @@ BASE_LIBRARIES = {
     "libutil", "libuuid", "libz",
 }  # fmt: skip
 """Of Debian's shared libraries, what python:3.11-slim-bookworm has because its interpreter or apt asks for it."""
-PROFILE = """
+OPTIONAL_LIBRARIES = {"libfribidi"}
+"""Pillow uses it for text where it is there, and does without."""
+POSTERS = 8
+PROFILE = f"""
 [brief]
 load = "closed"
-shape = { kind = "steady", level = 6, duration_s = 6, warm_up_s = 1 }
+shape = {{ kind = "steady", level = {POSTERS}, duration_s = 8, warm_up_s = 1 }}
 [brief.thresholds]
 max_failed_pairs = 0
 max_error_share = 0
 """
 pytestmark = pytest.mark.timeout(900)  # the first test that needs the model waits for all that is started before it
-LEAST = 8
-"""Fewer pairs are not trained on."""
 SERVERS = ["gateway", "verifier", "mllm"]
 
 
@@ -97,7 +98,8 @@ def test_it_loads_no_shared_library_that_its_base_image_lacks(server: Serving, l
     root = re.escape(str(server.container.folder / "root"))
     loaded = set(re.findall(rf"{root}(?!/app/|{sys.base_prefix}/)\S*/([^/\s]+?)\.so\S*$", mapped, re.MULTILINE))
     assert "libc" in loaded
-    assert loaded - BASE_LIBRARIES == set()
+    installed = {name.rstrip("0123456789") for name in server.container.image.system_packages}
+    assert loaded - BASE_LIBRARIES - OPTIONAL_LIBRARIES == installed
 
 
 async def test_the_model_answers_twins_alike(mllm: Serving) -> None:
@@ -110,7 +112,7 @@ async def test_the_model_answers_twins_alike(mllm: Serving) -> None:
 def test_every_pair_of_a_load_test_is_there_once(load: Container) -> None:
     summary = json.loads((load.volume("/data") / "loadtest" / "summary.json").read_text())
     assert summary["passed"]
-    assert summary["integrity"]["accepted"] >= LEAST
+    assert summary["integrity"]["accepted"] >= POSTERS
 
 
 def test_traces_of_the_pairs_come_from_the_gateway_and_the_verifier(load: Container, collector: Collector) -> None:
@@ -124,20 +126,7 @@ def test_the_trainer_trains_on_the_pairs_of_the_deployment(
     make_container: MakeContainer, environment: dict[str, str], load: Container
 ) -> None:
     container = make_container(TRAINER)
-    flags = [
-        "--name",
-        "first",
-        "--steps",
-        "1",
-        "--batch-size",
-        "2",
-        "--least",
-        "2",
-        "--lora-rank",
-        "4",
-        "--workers",
-        "0",
-    ]
+    flags = ["--name", "first", "--steps", "1", "--batch-size", "2", "--least", "2", "--workers", "0"]
     status, said = container.run([*container.image.entrypoint, "train", *flags], environment)
     assert status == 0, said
     assert (container.volume("/data") / "adapters" / "first" / "adapter_model.safetensors").is_file()

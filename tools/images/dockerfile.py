@@ -16,6 +16,9 @@ DOCKERFILES = (
 )
 
 
+_NAMED = re.compile(r"([a-z][\w.+-]*)=")
+
+
 @dataclass(frozen=True)
 class Instruction:
     """One instruction, its lines joined: `keyword` in capitals, `text` the rest."""
@@ -101,6 +104,14 @@ class Image:
         """The command; None where the image says that it has none."""
         text: str = self.one("HEALTHCHECK").text
         return None if text == "NONE" else Instruction("CMD", text.split("CMD ", 1)[1]).words
+
+    @property
+    def system_packages(self) -> list[str]:
+        """What the final stage installs of Debian's, by name."""
+        runs = " ".join(one.text for one in self.every("RUN"))
+        return [
+            name for installed in re.findall(r"apt-get install ([^&]*)", runs) for name in _NAMED.findall(installed)
+        ]
 
     @property
     def installs_torch(self) -> bool:
