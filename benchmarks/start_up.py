@@ -54,7 +54,7 @@ def _parts(folder: Path) -> Iterator[Part]:
     no_file.touch()
     environment = part_environment(settings, no_file)
     yield valkey(settings)
-    yield mllm(settings, environment, _THREADS.mllm_threads)
+    yield mllm(settings.mllm_urls[0], environment, _THREADS.mllm_threads)
     yield verifier(settings, environment, _THREADS.verifier_threads)
     yield gateway(settings, environment)
 
