@@ -13,15 +13,21 @@ OVERLAYS = ("kind-cpu", "gpu", "gpu-large")
 _ADDED = ("ingress-tls", "keda", "monitoring", "loadtest")
 
 
-def combinations() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Of each combination's name, what it stands on and its components: each two choices of a pair are in one."""
+Combination = tuple[str, tuple[str, ...]]
+"""What is stood on, and the components that are added."""
+
+
+def combinations() -> dict[str, Combination]:
+    """Each combination by its name: any two choices of machine, database and image store are together in one."""
     chosen = [
         ("cpu", "postgres", "s3"),
         ("cpu", "postgres-single", "images-volume"),
         ("gpu", "postgres", "images-volume"),
         ("gpu", "postgres-single", "s3"),
     ]
-    found = {f"base + {' + '.join(needed)}": ("base", (*needed, "release")) for needed in chosen}
+    found: dict[str, Combination] = {
+        f"base + {' + '.join(needed)}": ("base", (*needed, "release")) for needed in chosen
+    }
     found["kind-cpu + all that can be added"] = ("overlays/kind-cpu", (*_ADDED, "release"))
     found["gpu + loadtest"] = ("overlays/gpu", ("loadtest", "release"))
     found["gpu + multi-gpu-trainer"] = ("overlays/gpu", ("multi-gpu-trainer", "release"))

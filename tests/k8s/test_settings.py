@@ -1,12 +1,13 @@
 """Each variable of a manifest is a setting or a known foreign one; what a part needs is set, and the part takes it."""
 
 import re
+from urllib.parse import urlsplit
 
 import pytest
 
 from pairs.settings import ENV_PREFIX, Settings, load_settings
 from tests.k8s.conftest import Rendered
-from tests.k8s.flows import NEEDS
+from tests.k8s.flows import NEEDS, service_ends
 from tests.k8s.rendering import Object, Pod, Render, environment
 from tests.k8s.secrets import values
 
@@ -73,6 +74,20 @@ def test_a_part_takes_its_settings(each: Render, monkeypatch: pytest.MonkeyPatch
                 told = re.sub(r"<[\w.-]+>", lambda found: known.get(found[0], "unknown"), value)
                 patched.setenv(name, told)
             load_settings()
+
+
+def test_clients_are_told_a_gateway_that_is_there(each: Render) -> None:
+    for pod, _, variables in _containers(each):
+        if pod.owner == "CronJob/improve" and "JUDGEFREE_HOST" in variables:
+            host, port = variables["JUDGEFREE_HOST"], int(variables["JUDGEFREE_PORT"])
+            assert {each.pod(owner).component for owner, _ in service_ends(each, host, port)} == {"gateway"}
+            url = urlsplit(variables["JUDGEFREE_MLLM_URL"])
+            ends = service_ends(each, url.hostname or "", url.port or 0)
+            assert {each.pod(owner).component for owner, _ in ends} == {"mllm"}
+        if "GATEWAY_URL" in variables:
+            url = urlsplit(variables["GATEWAY_URL"])
+            ends = service_ends(each, url.hostname or "", url.port or 0)
+            assert {each.pod(owner).component for owner, _ in ends} == {"gateway"}
 
 
 def test_every_expansion_has_something_to_expand(each: Render) -> None:

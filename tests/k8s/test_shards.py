@@ -91,7 +91,7 @@ def test_a_training_over_nodes_agrees_with_itself(large: Render) -> None:
     [replicated] = jobset["spec"]["replicatedJobs"]
     job = replicated["template"]["spec"]
     container = job["template"]["spec"]["containers"][0]
-    flags = dict(re.fullmatch(r"--([\w-]+)=(.*)", word).groups() for word in container["command"] if "=" in word)  # type: ignore[union-attr]
+    flags = dict(re.findall(r"^--([\w-]+)=(.*)$", "\n".join(container["command"]), re.MULTILINE))
     nodes, name = job["parallelism"], jobset["metadata"]["name"]
     assert job["completions"] == int(flags["num_machines"]) == nodes
     assert int(flags["num_processes"]) == nodes * container["resources"]["limits"]["nvidia.com/gpu"]
