@@ -21,7 +21,8 @@ from judgefree.launcher.shares import thread_shares
 from judgefree.launcher.stack import Part
 from pairs.settings import Settings, load_settings
 
-_LONGEST_S = 180
+_LONGEST_S = 600
+_LONGEST_END_S = 60
 _THREADS = thread_shares(len(os.sched_getaffinity(0)))
 
 
@@ -85,7 +86,11 @@ def _running(part: Part, folder: Path) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(60)
+        try:
+            process.wait(_LONGEST_END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 if __name__ == "__main__":
