@@ -15,6 +15,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from pairs.tracing import NO_SPAN, Attributes, Kind, Span, Tracing
 
 _EXPORT_S = 5
+_PROPAGATOR = TraceContextTextMapPropagator()
 _KINDS = {
     "internal": trace.SpanKind.INTERNAL,
     "server": trace.SpanKind.SERVER,
@@ -50,13 +51,22 @@ class OtelTracing(Tracing):
     def span(
         self, name: str, parent: str | None, attributes: Attributes | None, start: datetime | None, kind: Kind
     ) -> Span:
-        context = TraceContextTextMapPropagator().extract({"traceparent": parent} if parent else {}, Context())
+        if parent is not None and not _is_kept(parent):  # nor is its child: there is only the word to pass on
+            return PassedOn(parent)
+        context = _PROPAGATOR.extract({"traceparent": parent} if parent else {}, Context())
         span = OtelSpan(self, self._tracer.start_span(name, context, _KINDS[kind], start_time=_ns(start)))
         span.set(attributes or {})
         return span
 
     def close(self) -> None:
         self._provider.shutdown()
+
+
+class PassedOn(Span):
+    """No span, of a trace that is not kept: whoever is asked below is told so."""
+
+    def __init__(self, trace: str) -> None:
+        self.trace = trace
 
 
 class OtelSpan(Span):
@@ -84,6 +94,11 @@ class OtelSpan(Span):
 
     def end(self, at: datetime | None = None) -> None:
         self._span.end(_ns(at))
+
+
+def _is_kept(traceparent: str) -> bool:
+    """Whether the trace's last field, the flags, says that it is sampled."""
+    return bool(int(traceparent.rpartition("-")[2], 16) & trace.TraceFlags.SAMPLED)
 
 
 def _ns(moment: datetime | None) -> int | None:

@@ -17,6 +17,8 @@ from tests.observability.spans import Kept
 from tests.processes import ROOT
 from tests.service.conftest import Served, serving
 from tests.service.little_vllm import LittleVllm
+from workers.mllm.__main__ import launch_from
+from workers.mllm.launch import arguments, environment
 
 CLIENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SAMPLED = 1
@@ -117,6 +119,18 @@ async def test_a_failed_verification_is_told_in_the_trace(world: World, verifyin
     [span] = kept.named("verification")
     assert "missing from the image store" in (span.status.description or "")
     assert (span.attributes or {})["judgefree.outcome"] == "dead"
+
+
+def test_vllm_traces_to_where_the_setting_says(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_settings()
+    plain = launch_from([])
+    assert "--otlp-traces-endpoint" not in arguments(plain, is_cpu=True)
+    monkeypatch.setenv("JUDGEFREE_TRACE_URL", "http://collector:4318/v1/traces")
+    traced = launch_from([])
+    given = arguments(traced, is_cpu=True)
+    assert given[given.index("--otlp-traces-endpoint") + 1] == "http://collector:4318/v1/traces"
+    told = environment(traced, is_cpu=True, inherited={}, cores=[0])
+    assert told["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] == "http/protobuf"
 
 
 @pytest.mark.parametrize("given", [None, "", "00-short-01", "00-" + "0" * 32 + "-b7ad6b7169203331-01", CLIENT.upper()])
