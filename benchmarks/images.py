@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _containers(root: Path) -> dict[str, Container]:
-    package, found = tree.wheel(root), {}
+    package, found = tree.package(root), {}
     for number, path in enumerate((*SERVERS, *PROGRAMS)):
         image = dockerfile.read(path)
         app = tree.grow(root / f"app-{number}", tree.names(image), package)

@@ -46,8 +46,8 @@ class Serving:
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package's wheel."""
-    return tree.wheel(tmp_path_factory.mktemp("package"))
+    """The package's files as an image has them."""
+    return tree.package(tmp_path_factory.mktemp("package"))
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,14 +31,17 @@ class Tree:
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file() and not file.is_symlink())
 
 
-def wheel(folder: Path) -> Path:
-    """The package as a builder makes it: built in `folder` from the build context alone."""
-    source, out = folder / "src", folder / "wheel"
+def package(folder: Path) -> Path:
+    """The folder of the package's files as they are installed: its wheel, built in `folder` from the build context."""
+    source, out, unpacked = folder / "source", folder / "wheel", folder / "package"
     context.copy(source)
     build = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
     subprocess.run([*build, "--no-build-isolation", "--wheel-dir", str(out), str(source)], check=True)
     [built] = out.glob("*.whl")
-    return built
+    with zipfile.ZipFile(built) as archive:
+        archive.extractall(unpacked)
+    compileall.compile_dir(unpacked, quiet=1, stripdir=str(unpacked))
+    return unpacked
 
 
 def names(image: Image) -> frozenset[str]:
@@ -48,17 +52,15 @@ def names(image: Image) -> frozenset[str]:
 
 
 def grow(folder: Path, names: Iterable[str], package: Path) -> Tree:
-    """Make the environment in the new `folder`: hard links to what is installed here, and the package's wheel."""
+    """Make the environment in the new `folder`: hard links to what is installed here, and to the package's files."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     tree = Tree(folder, frozenset(names))
     for name in sorted(tree.names):
         _plant(name, folder)
-    site = folder / Path(str(distribution("pip").locate_file(""))).relative_to(sys.prefix)
-    with zipfile.ZipFile(package) as archive:
-        archive.extractall(site)
-        ours = {entry.split("/")[0] for entry in archive.namelist()}
-    for room in ours:
-        compileall.compile_dir(site / room, quiet=1)
+    site = folder / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
+    for file in package.rglob("*"):
+        if file.is_file():
+            _link(file, site / file.relative_to(package))
     return tree
 
 
@@ -69,11 +71,11 @@ def _plant(name: str, folder: Path) -> None:
         source = Path(os.path.normpath(str(found.locate_file(file))))
         place = folder / source.relative_to(sys.prefix)
         if source.is_file() and not place.exists():  # a cache may have gone, or be named twice
-            place.parent.mkdir(parents=True, exist_ok=True)
             _link(source, place)
 
 
 def _link(source: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
     try:
         place.hardlink_to(source)
     except OSError as error:
