@@ -39,7 +39,7 @@ class LittleVllm:
                 web.post("/v1/chat/completions", self._complete),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)  # 0 would wait for ever
         await self._runner.setup()
         await web.TCPSite(self._runner, self.address, self.port, reuse_address=True).start()
 
