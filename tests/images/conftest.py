@@ -169,7 +169,7 @@ def serving(container: Container, environment: Mapping[str, str], port: int, rea
         process = container.start(container.image.entrypoint, environment, output)
     part = Part(process, f"http://{HERE}:{port}/{ready}", log)
     try:
-        part.wait_until_ready(240)
+        part.wait_until_ready(400)
         yield Serving(container, environment, part)
     finally:
         if process.poll() is None:
