@@ -20,7 +20,7 @@ MOST = st.integers(1, 6)
 def test_never_a_replica_that_is_away_or_full_and_always_one_that_is_neither(
     loads: list[Load], most: int, last: str
 ) -> None:
-    able = [one.name for one in loads if one.is_ready and one.in_work < most]
+    able: list[str | None] = [one.name for one in loads if one.is_ready and one.in_work < most]
     assert choose(loads, most, last) in (able or [None])
 
 
