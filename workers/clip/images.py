@@ -39,6 +39,10 @@ class Images:
             raise NotAnImage(f"Image {sha256} is missing from the image store.") from error
         return await asyncio.to_thread(self._encoder.pixels, content)
 
+    def recall(self, loaded: Mapping[str, Tensor | ImageEmbedding]) -> dict[str, Tensor | ImageEmbedding]:
+        """The same images, each by its embedding where that is known by now."""
+        return {sha256: self._known.get(sha256, image) for sha256, image in loaded.items()}
+
     def embed(self, loaded: Mapping[str, Tensor | ImageEmbedding]) -> dict[str, ImageEmbedding]:
         """The embedding of each image, those that are still pixels in one pass of the image tower."""
         found = {sha256: image for sha256, image in loaded.items() if not isinstance(image, Tensor)}

@@ -38,6 +38,10 @@ class Scorer:
         """The image, decoded. Raises NotAnImage, and whatever the image store raises when it is away."""
         return await self._images.load(sha256)
 
+    def recall(self, loaded: Mapping[str, Loaded]) -> dict[str, Loaded]:
+        """The images as they are best scored against now: by their embedding where it has become known."""
+        return self._images.recall(loaded)
+
     def score(self, candidates: Sequence[Candidate], loaded: Mapping[str, Loaded]) -> list[Answers]:
         """The scored answers of each candidate; `loaded` holds each candidate's image by SHA-256.
 

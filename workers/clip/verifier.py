@@ -100,6 +100,7 @@ class Verifier:
                 loaded = await self._load(batch)
             async with self._encoding:
                 moments.encoding = now()
+                loaded = self._recall(loaded)
                 with self._stage("encode"):
                     decided = await self._decide([one for one in batch if one.sha256 in loaded], loaded, moments)
             with self._stage("store"):
@@ -137,9 +138,15 @@ class Verifier:
         for one in batch:
             if one.sha256 in complaints:
                 await self._fail(one, complaints[one.sha256])
-        self._metrics.images.labels("remembered").inc(sum(not isinstance(image, Tensor) for image in loaded.values()))
-        self._metrics.images.labels("encoded").inc(sum(isinstance(image, Tensor) for image in loaded.values()))
         return loaded
+
+    def _recall(self, loaded: dict[str, Loaded]) -> dict[str, Loaded]:
+        """With the embedding of each image that another batch has encoded while this one loaded it or waited."""
+        known = self._scorer.recall(loaded)
+        are_pixels = [isinstance(image, Tensor) for image in known.values()]
+        self._metrics.images.labels("remembered").inc(are_pixels.count(False))
+        self._metrics.images.labels("encoded").inc(are_pixels.count(True))
+        return known
 
     async def _load_one(self, sha256: str) -> Loaded | Exception:
         began = asyncio.get_running_loop().time()
