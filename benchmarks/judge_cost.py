@@ -95,7 +95,7 @@ def by_clip(folder: Path) -> tuple[Score, dict[str, Any]]:
     from workers.clip.scorer import Scorer
 
     encoder = Encoder.load(local_model("demo", "clip"))
-    scorer = Scorer(encoder, Images(Blobs(str(folder)), encoder, capacity=0))
+    scorer = Scorer(encoder, Images(Blobs(str(folder)), encoder, capacity=0), texts_remembered=0)
 
     def score(candidates: list[Candidate]) -> list[tuple[float, float]]:
         keys = [candidate.job.image.sha256 for candidate in candidates]

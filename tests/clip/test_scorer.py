@@ -2,6 +2,7 @@
 
 from statistics import fmean
 
+import numpy as np
 import pytest
 
 from pairs.model import Answer, Candidate, RawAnswer
@@ -9,6 +10,7 @@ from tests.clip.conftest import World
 from workers.clip.encoder import Encoder
 from workers.clip.images import Images
 from workers.clip.scorer import Scorer, ScorerName
+from workers.clip.texts import Texts
 
 
 async def scored(world: World, encoder: Encoder, name: ScorerName, text: str) -> tuple[Answer, Candidate]:
@@ -69,3 +71,21 @@ async def test_an_empty_answer_has_no_score(world: World, encoder: Encoder, name
     answer, _ = await scored(world, encoder, name, " ")
     assert answer.score is None
     assert answer.sentences == ()
+
+
+async def test_a_text_that_is_remembered_scores_as_it_did_and_is_not_embedded_again(
+    world: World, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate = await world.candidate(3)
+    scorer = Scorer(encoder, Images(world.blobs, encoder), "phrase", texts_remembered=100)
+    loaded = {candidate.job.image.sha256: await scorer.load(candidate.job.image.sha256)}
+    first = scorer.score([candidate], loaded)
+    monkeypatch.setattr(encoder, "_text", None)
+    assert scorer.score([candidate], loaded) == first
+
+
+async def test_no_more_texts_are_remembered_than_may_be(world: World, encoder: Encoder) -> None:
+    texts = Texts(encoder, capacity=2)
+    for few in (["a", "b", "c"], ["d"], ["a", "d"]):
+        assert np.allclose(texts.embed(few), encoder.embed_sentences(few), atol=1e-6)
+        assert len(texts._known) <= 2

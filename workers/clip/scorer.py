@@ -12,6 +12,7 @@ from workers.clip.images import ImageEmbedding, Images
 from workers.clip.phrases import noun_phrases
 from workers.clip.scoring import cosines, scored, sentence_score
 from workers.clip.sentences import pieces, split
+from workers.clip.texts import Texts
 
 Loaded = Tensor | ImageEmbedding
 """An image ready to be scored against: its pixels, or its embedding where that is known."""
@@ -28,10 +29,12 @@ class Scorer:
     its F-CLIPScore. `load` may overlap `score`; one `score` at a time.
     """
 
-    def __init__(self, encoder: Encoder, images: Images, name: ScorerName = "sentence") -> None:
+    def __init__(
+        self, encoder: Encoder, images: Images, name: ScorerName = "sentence", texts_remembered: int = 8192
+    ) -> None:
         self.name = name
         self._phrases_of = _PHRASES_OF[name]
-        self._encoder = encoder
+        self._texts = Texts(encoder, texts_remembered)
         self._images = images
 
     async def load(self, sha256: str) -> Loaded:
@@ -51,34 +54,34 @@ class Scorer:
         wanted = {candidate.job.image.sha256 for candidate in candidates}
         embedded = self._images.embed({sha256: image for sha256, image in loaded.items() if sha256 in wanted})
         answers = [(candidate, raw) for candidate in candidates for raw in (candidate.normal, candidate.injected)]
-        parts = _parts(self._encoder, dict.fromkeys(raw.text for _, raw in answers))
+        parts = _parts(self._texts, dict.fromkeys(raw.text for _, raw in answers))
         together = {part: (part, *self._phrases_of(part)) for found in parts.values() for part in found}
         asked = [(embedded[one.job.image.sha256], together[part]) for one, raw in answers for part in parts[raw.text]]
-        values = iter(_sentence_scores(self._encoder, asked))
+        values = iter(_sentence_scores(self._texts, asked))
         done = [scored(raw, parts[raw.text], [next(values) for _ in parts[raw.text]]) for _, raw in answers]
         self._images.remember(embedded)
         return [Answers(normal=one, injected=other) for one, other in zip(done[::2], done[1::2], strict=True)]
 
 
-def _parts(encoder: Encoder, texts: Iterable[str]) -> dict[str, list[str]]:
+def _parts(known: Texts, texts: Iterable[str]) -> dict[str, list[str]]:
     """What is scored of each text: its sentences, those too long for the text context in pieces that fit."""
     sentences = {text: split(text) for text in texts}
     distinct = list(dict.fromkeys(one for found in sentences.values() for one in found))
     cut = {
-        one: [one] if is_whole else pieces(one, lambda part: encoder.fits([part])[0])
-        for one, is_whole in zip(distinct, encoder.fits(distinct), strict=True)
+        one: [one] if is_whole else pieces(one, lambda part: known.fits([part])[0])
+        for one, is_whole in zip(distinct, known.fits(distinct), strict=True)
     }
     return {text: [part for one in found for part in cut[one]] for text, found in sentences.items()}
 
 
-def _sentence_scores(encoder: Encoder, asked: Sequence[tuple[ImageEmbedding, tuple[str, ...]]]) -> list[float]:
+def _sentence_scores(known: Texts, asked: Sequence[tuple[ImageEmbedding, tuple[str, ...]]]) -> list[float]:
     """The score of each sentence, which comes with its phrases, beside its image."""
     if not asked:
         return []
     texts = [text for _, together in asked for text in together]
     beside = [image for image, together in asked for _ in together]
     order = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    values = cosines(np.stack(beside), encoder.embed_sentences(list(order))[[order[text] for text in texts]])
+    values = cosines(np.stack(beside), known.embed(list(order))[[order[text] for text in texts]])
     if not np.isfinite(values).all():
         raise ArithmeticError("the encoder gave an embedding that is not finite")
     left = iter(values)
