@@ -36,11 +36,12 @@ def may_sample(members: Sequence[Member], token_budget: int, free_blocks: int) -
     token_budget: tokens that the step can still take; free_blocks: KV blocks that can still be given out. Both must
     suffice for the two members, or the step could end between them.
     """
-    if len(members) != 2 or not all(member.is_ready for member in members):
+    if len(members) != 2:
         return False
     one, other = members
     is_level = one.sampled == other.sampled and one.in_flight == other.in_flight
-    return is_level and token_budget >= 2 and free_blocks >= one.needed_blocks + other.needed_blocks
+    has_room = token_budget >= 2 and free_blocks >= one.needed_blocks + other.needed_blocks
+    return one.is_ready and other.is_ready and is_level and has_room
 
 
 def tokens_to_run(remaining: int, offered: int, is_free: bool) -> int:

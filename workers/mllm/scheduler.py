@@ -49,7 +49,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         self._wait_s = float(os.environ.get(WAIT_VARIABLE, DEFAULT_WAIT_S))
         self._farewells: list[tuple[int, EngineCoreOutput]] = []
         self._tokens_left = 0
-        self._members: dict[str, list[Member]] = {}
+        self._members: dict[str, tuple[Member, Member]] = {}
         self._is_free: dict[str, bool] = {}
         self._held_steps = 0
         self._told = Tally()
@@ -199,7 +199,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         halves = []
         for pair in self._register.pairs.values():
             if len(running := pair.running) == len(Role):
-                self._members[pair.id] = [self._member(request) for request in running]
+                self._members[pair.id] = (self._member(running[0]), self._member(running[1]))
             elif running and pair.is_whole:
                 halves.append(running)
         for running in halves[1:]:
@@ -211,13 +211,14 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         Nothing that is scheduled before or between them can then take the KV blocks that were counted for them.
         """
         needed_by_pair = {
-            twin: sum(member.needed_blocks for member in members)
-            for twin, members in self._members.items()
-            if all(member.is_ready for member in members)
+            twin: one.needed_blocks + other.needed_blocks
+            for twin, (one, other) in self._members.items()
+            if one.is_ready and other.is_ready
         }
         front = [request for twin in needed_by_pair for request in self._register.pairs[twin].members.values()]
-        ids = {request.request_id for request in front}
-        self.running = front + [request for request in self.running if request.request_id not in ids]
+        if self.running[: len(front)] != front:
+            ids = {request.request_id for request in front}
+            self.running = front + [request for request in self.running if request.request_id not in ids]
         needed = sum(needed_by_pair.values())
         while needed > self._num_free_blocks:
             last = self.running[-1]
@@ -259,14 +260,15 @@ class Lockstep(Scheduler):  # type: ignore[misc]
 
     def _reserve_prefill_lookahead(self, request: Request, num_computed_tokens: int, num_new_tokens: int) -> int:
         """vLLM asks this for every request of a step, running or waiting: how many tokens may it run?"""
-        allowed: int = super()._reserve_prefill_lookahead(request, num_computed_tokens, num_new_tokens)
+        offered: int = super()._reserve_prefill_lookahead(request, num_computed_tokens, num_new_tokens)
         remaining = request.num_tokens + request.num_output_placeholders - num_computed_tokens
         pair = self._register.pair_of(request)
+        allowed = offered
         if pair is None:
-            allowed = 0 if allowed < remaining and self._must_run_whole(request) else allowed
-        else:
-            offered = allowed
-            allowed = tokens_to_run(remaining, offered, offered > 0 and self._may_sample(pair))
+            if offered < remaining and self._must_run_whole(request):
+                allowed = 0
+        elif offered > 0:
+            allowed = tokens_to_run(remaining, offered, self._may_sample(pair))
             self._held_steps += allowed < offered
         self._tokens_left -= allowed
         return allowed
@@ -279,15 +281,18 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         return self._is_free[pair.id]
 
     def _member(self, request: Request) -> Member:
-        computed = request.num_computed_tokens
+        computed, in_flight = request.num_computed_tokens, request.num_output_placeholders
+        needed_blocks = 0
+        for size in self._block_sizes:
+            needed_blocks += computed % size == 0
         return Member(
             is_running=request.status == RequestStatus.RUNNING,
-            remaining=request.num_tokens + request.num_output_placeholders - computed,
+            remaining=request.num_tokens + in_flight - computed,
             sampled=request.num_output_tokens,
-            in_flight=request.num_output_placeholders,
+            in_flight=in_flight,
             # The V2 runner holds a request's token in flight for as long as the request runs, and vLLM notes nothing.
             was_scheduled=self.use_v2_model_runner or request.request_id in self.prev_step_scheduled_req_ids,
-            needed_blocks=sum([computed % size == 0 for size in self._block_sizes]),
+            needed_blocks=needed_blocks,
         )
 
     @property
