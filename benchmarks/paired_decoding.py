@@ -45,7 +45,7 @@ PROMPT = "Describe the image."
 TOKENS = 96
 RATIO = 0.6
 MAX_NUM_SEQS = 256
-ROUNDS = {1: 12, 8: 6, 64: 5}
+ROUNDS = {1: 40, 8: 16, 64: 8}
 """Pairs in flight -> rounds: the fewer at a time, the shorter a round."""
 
 Way = Callable[[Sequence[str]], Awaitable[float]]
