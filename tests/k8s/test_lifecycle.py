@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -134,13 +135,24 @@ def test_vllm_finds_adapters_where_the_trainer_has_them(each: Render) -> None:
 
 
 def test_the_gateway_finds_every_vllm(each: Render) -> None:
-    """A headless Service: its name has the addresses of all replicas."""
+    """A headless Service: its name has the addresses of all replicas. Another one keeps a client on one of them."""
     for service in each.of("Service"):
-        if service["metadata"]["labels"]["app.kubernetes.io/component"] in ("mllm", "valkey"):
+        if service["metadata"]["name"].startswith("mllm-one"):
+            assert service["spec"]["sessionAffinity"] == "ClientIP"
+        elif service["metadata"]["labels"]["app.kubernetes.io/component"] in ("mllm", "valkey"):
             assert service["spec"]["clusterIP"] == "None"
     flows = needed(each, values(each))
     for pod in each.pods_of("gateway"):
         assert [target for source, target, port in flows if (source, port) == (pod.owner, 8000)]
+
+
+def test_a_run_of_improvement_asks_one_vllm(each: Render) -> None:
+    """It loads an adapter, and then asks for it."""
+    for pod in each.pods:
+        if pod.owner == "CronJob/improve":
+            [container] = pod.spec["containers"]
+            url = urlsplit(environment(each, pod, container)["JUDGEFREE_MLLM_URL"])
+            assert (url.hostname or "").startswith("mllm-one")
 
 
 def test_a_vllm_that_is_being_replaced_leaves_its_gpu(rendered: Rendered) -> None:
