@@ -203,7 +203,7 @@ class _OneAddress(AbstractResolver):
 def _expecting_vllm() -> Iterator[None]:
     try:
         yield
-    except (ValueError, KeyError, TypeError) as error:
+    except (AttributeError, ValueError, KeyError, TypeError) as error:
         raise ModelUnavailable("What answers in the model's place is not vLLM.") from error
 
 
