@@ -73,7 +73,8 @@ def send_by_hand(
 ) -> tuple[int, bytes]:
     """Send pieces of a request (`Connection: close`) with pauses between them; status and body of the answer.
 
-    Status 0 where none is wanted, or none came: to be thrown out in the middle is one way to be refused.
+    Status 0 where none is wanted, or none came: to be thrown out in the middle is one way to be refused. Status -1
+    where the other side was silent for too long, which is none.
     """
     url = urlsplit(host)
     is_secure = url.scheme == "https"
@@ -85,6 +86,8 @@ def send_by_hand(
                 wire.sendall(piece)
                 gevent.sleep(pause_s)
             return _answer(wire) if is_answer_wanted else (0, b"")
+        except TimeoutError:
+            return -1, b""
         except OSError:
             return 0, b""
 

@@ -226,7 +226,7 @@ class Bad(Visitor):
             name=name,
             response_time=1000 * (perf_counter() - began),
             response_length=0,
-            exception=None if is_right else RuntimeError(f"HTTP {status}"),
+            exception=None if is_right else RuntimeError(f"HTTP {status}" if status >= 0 else "no answer in time"),
             context={},
         )
 
