@@ -111,6 +111,7 @@ def _knee(result: Mapping[str, Any]) -> Iterator[str]:
     knee, levels = result["figures"]["knee"], result["figures"]["levels"]
     is_open = result["asked"]["load"] == "open"
     yield "### The knee, " + ("by arrival rate" if is_open else "by number of posters")
+    yield from _failed(result)
     if knee is None:
         yield "No level was kept up with."
         return
@@ -142,6 +143,7 @@ def _mixed(result: Mapping[str, Any]) -> Iterator[str]:
     latency, waiting = figures["latency_s"], [one["jobs"] + one["candidates"] for one in result["queue"]]
     others = ", ".join(f"{crowd['count']} {name}" for name, crowd in users.items())
     yield "### Everybody at once"
+    yield from _failed(result)
     yield f"{shape['level']:.0f} posters beside {others}, {figures['seconds']:.0f} s. {_whole(result)}"
     yield _table(
         ("accepted/s", "pairs/s", "p50, s", "p95, s", "p99, s", "requests", "errors", "busy", "queued, mean and most"),
@@ -171,6 +173,12 @@ def _sizing(result: Mapping[str, Any]) -> Iterator[str]:
         "gateway and the verifier take nothing from the model; if the knee then lies far below what `python -m "
         "benchmarks.capacity` says of the model alone, add gateways or verifiers before GPUs."
     )
+
+
+def _failed(result: Mapping[str, Any]) -> Iterator[str]:
+    if not result["passed"]:
+        yield "**This load test failed:**"
+        yield "\n".join(f"- {complaint}" for complaint in result["complaints"] or ["It was broken off."])
 
 
 def _whole(result: Mapping[str, Any]) -> str:
