@@ -23,9 +23,9 @@ SHELLCHECK = Path(sys.executable).parent / "shellcheck"
 
 def _tracked() -> list[Path]:
     listed = subprocess.run(
-        ["git", "ls-files", "*.sh", ".ci/run"], cwd=ROOT, capture_output=True, text=True, check=False
+        ["git", "ls-files", "*.sh", ".ci/run"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    return [ROOT / line for line in listed.stdout.splitlines()] or [ROOT / ".ci" / "run"]
+    return [ROOT / line for line in listed.stdout.splitlines()]
 
 
 def scripts(render: Render) -> dict[str, str]:
