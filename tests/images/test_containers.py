@@ -115,10 +115,11 @@ def test_every_pair_of_a_load_test_is_there_once(load: Container) -> None:
     assert summary["integrity"]["accepted"] >= POSTERS
 
 
-def test_traces_of_the_pairs_come_from_the_gateway_and_the_verifier(load: Container, collector: Collector) -> None:
+def test_traces_of_the_pairs_come_from_every_part(load: Container, collector: Collector) -> None:
     deadline = time.monotonic() + 60
-    while parts := [part for part in (b"gateway", b"verifier") if not _has_told(part, collector)]:
-        assert time.monotonic() < deadline, parts
+    awaited = (b"judgefree-gateway", b"judgefree-verifier", b"llm_request")  # the last one is vLLM's name for its part
+    while missing := [one for one in awaited if not any(one in body for body in collector.received)]:
+        assert time.monotonic() < deadline, missing
         time.sleep(0.2)
 
 
@@ -130,6 +131,16 @@ def test_the_trainer_trains_on_the_pairs_of_the_deployment(
     status, said = container.run([*container.image.entrypoint, "train", *flags], environment)
     assert status == 0, said
     assert (container.volume("/data") / "adapters" / "first" / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    "words", [["-c", "import judgefree.improvement.rounds"], ["-m", "accelerate.commands.launch", "--help"]]
+)
+def test_the_trainers_image_has_what_improvement_and_several_nodes_need(
+    words: list[str], make_container: MakeContainer
+) -> None:
+    status, said = make_container(TRAINER).run(["python", "-P", *words], {})
+    assert status == 0, said
 
 
 def test_the_load_test_refuses_a_gateway_that_is_not_there(make_container: MakeContainer) -> None:
@@ -145,7 +156,3 @@ def test_an_image_that_lacks_a_dependency_does_not_start(package: Path, tmp_path
     lacking = tree.grow(tmp_path / "app", tree.names(image) - {"python-multipart"}, package)
     status, said = Container(image, lacking, tmp_path / "container").run(image.entrypoint, {})
     assert (status, said.splitlines()[-1]) == (1, "ModuleNotFoundError: No module named 'python_multipart'")
-
-
-def _has_told(part: bytes, collector: Collector) -> bool:
-    return any(b"judgefree-" + part in body for body in collector.received)
