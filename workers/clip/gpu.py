@@ -28,9 +28,12 @@ class Gpu(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         free, total = torch.cuda.mem_get_info()
         values: list[float] = [total, total - free, torch.cuda.memory_reserved()]
+        families = list(self.describe())
         if self._tells_use:
             values.append(torch.cuda.utilization() / 100)
-        for family, value in zip(self.describe(), values, strict=False):
+        else:
+            del families[-1]  # the use, which is not told
+        for family, value in zip(families, values, strict=True):
             family.add_metric([torch.cuda.get_device_name()], value)
             yield family
 
