@@ -16,7 +16,7 @@ from tests.operations.page import typed
 
 PAIRS = 40
 GRACE_S = 20
-"""What docs/operations.md promises of a part that is told to end."""
+"""More than the 15 s after which docs/operations.md has a part killed that was told to end."""
 
 pytestmark = pytest.mark.timeout(200)
 
