@@ -1,6 +1,10 @@
 """The main job on real parts: POST an image, get a preference pair."""
 
 import io
+import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -82,6 +86,33 @@ def test_photographs_of_every_form_come_back_as_pairs(stack: Stack, tmp_path: Pa
     rotated, huge = pairs[0]["image"], pairs[6]["image"]
     assert rotated["width"] < rotated["height"]
     assert max(huge["width"], huge["height"]) == 1536
+
+
+def test_a_folder_of_photographs_is_submitted_whole(stack: Stack, tmp_path: Path) -> None:
+    photographs = write_photographs(tmp_path / "photographs")
+    command = ["submit", str(tmp_path / "photographs"), "--out", str(tmp_path / "pairs.jsonl")]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "judgefree", *command, "--url", stack.gateway_url],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    pairs = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
+    assert sorted(Path(pair["file"]).name for pair in pairs) == sorted(path.name for path in photographs)
+    assert {pair["status"] for pair in pairs} == {"done"}
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
+def test_curl_posts_a_photograph_as_the_first_page_says(stack: Stack, tmp_path: Path) -> None:
+    photograph = write_photographs(tmp_path)[0]
+    fields = ["-H", "Prefer: wait=60", "-F", f"image=@{photograph}", "-F", "hallucination.ratio=0.6"]
+    said = subprocess.run(
+        ["curl", "--silent", "--fail", *fields, f"{stack.gateway_url}/v1/pairs"], capture_output=True, check=True
+    )
+    [pair] = json.loads(said.stdout)["pairs"]
+    assert (pair["status"], pair["hallucination"]) == ("done", {"method": "blend", "ratio": 0.6})
 
 
 def test_the_export_holds_every_kept_and_swapped_pair(stack: Stack) -> None:

@@ -1,5 +1,6 @@
 """The front door at a real gateway, with real vLLM and verifier behind it: the client, `submit`, `export`."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -16,8 +17,11 @@ from judgefree.cli import run
 from judgefree.ledger import Ledger
 from judgefree.submission import submit_all
 from pairs.errors import IdempotencyConflict, InvalidField, NotAnImage, QueueFull, UnknownPair
-from pairs.model import Decision, Method, Pair, Status, Verdict
+from pairs.model import Decision, Job, Method, Pair, Status, Verdict
+from pairs.queue import Queue
+from pairs.settings import Settings, load_settings
 from tests.e2e.stack import Stack, running_stack
+from tests.examples import a_job
 from tests.service.pictures import picture
 
 ROOT = Path(__file__).parents[2]
@@ -185,13 +189,40 @@ def test_an_export_that_cannot_be_written_is_one_sentence(
     assert capsys.readouterr().err == f"judgefree: {tmp_path}/a-folder cannot be written: Is a directory.\n"
 
 
-def test_requeue_lists_nothing_where_nothing_is_dead(stack: Stack) -> None:
-    listed = subprocess.run(
-        [sys.executable, "-m", "judgefree", "requeue"],
+def requeue(stack: Stack, *words: str) -> str:
+    """What `judgefree requeue` says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "judgefree", "requeue", *words],
         cwd=ROOT,
         env=os.environ | stack.environment,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert listed.stdout.startswith("0 dead letters")
+    return done.stdout
+
+
+def test_requeue_lists_nothing_where_nothing_is_dead(stack: Stack) -> None:
+    assert requeue(stack).startswith("0 dead letters")
+
+
+def test_a_dead_letter_is_listed_and_queued_again_by_its_id_and_with_all(stack: Stack, client: Client) -> None:
+    lost = a_job()  # its image is nowhere
+    environment = stack.environment
+    settings = load_settings(redis_url=environment["JUDGEFREE_REDIS_URL"], namespace=environment["JUDGEFREE_NAMESPACE"])
+    asyncio.run(put_on(settings, lost))
+    for words in ([lost.id], ["--all"]):
+        assert client.wait(lost.id, 60).status is Status.FAILED
+        listed = requeue(stack)
+        assert f"{lost.id}  jobs  " in listed
+        assert "image" in listed
+        assert requeue(stack, *words) == "1 of 1 dead letters are queued again.\n"
+    assert client.wait(lost.id, 60).status is Status.FAILED
+
+
+async def put_on(settings: Settings, job: Job) -> None:
+    queue = await Queue.connect(settings)
+    try:
+        await queue.admit([job])
+    finally:
+        await queue.close()

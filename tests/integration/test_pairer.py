@@ -17,6 +17,7 @@ from tests.examples import a_job, a_pair
 from tests.integration.meddler import meddled
 from tests.integration.wire import wired
 from tests.service.conftest import Served, serving
+from tests.service.test_bad_input import assert_problem
 
 SCENES = scene_pngs(8, seed=11)
 
@@ -123,8 +124,7 @@ async def test_what_does_not_fit_the_context_is_refused_at_admission(working: Se
         ({"max_tokens": str(length)}, "invalid-field", "max_tokens"),
     ):
         answer = await working.http.post("/v1/pairs", files={"image": SCENES[0]}, data=fields)
-        assert (answer.status_code, answer.json()["type"]) == (422, f"{TYPE_PREFIX}{kind}"), answer.text
-        assert culprit in answer.json()["detail"]
+        assert culprit in assert_problem(answer, 422, kind)["detail"]
     assert (await working.gateway.queue.depth()).jobs == 0
 
 

@@ -1,5 +1,8 @@
 """The command line: every command helps, and a mistake costs one sentence and exit code 2."""
 
+import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -101,3 +104,31 @@ def test_what_is_away_is_said_in_one_sentence_with_exit_code_1(
     assert run(arguments) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert not Path("pairs.parquet").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_disk_that_is_full_is_one_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        said = subprocess.run([_INSTALLED, "version"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (said.returncode, said.stderr) == (
+        2,
+        "judgefree: The disk is full; make room and run the command again.\n",
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="only root can mount a small disk")
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_nothing_is_started_on_a_disk_without_room(command: str, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = 'mount -t tmpfs -o size=8m tmpfs "$1" && JUDGEFREE_DATA_DIR="$1/data" exec "$2" "$3"'
+    said = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", str(disk), _INSTALLED, command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert said.returncode == 2, said.stderr
+    [line] = said.stderr.splitlines()
+    assert re.fullmatch(rf"judgefree: The disk of the data folder {disk}/\S+ is full: \d MiB are free .*", line)
