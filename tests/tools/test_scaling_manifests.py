@@ -4,11 +4,8 @@ and password; and a stream's length is what is not done, whatever the queue does
 
 import json
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -18,6 +15,8 @@ from pairs.settings import Settings
 from service.metrics import Metrics
 from service.pairer import _AHEAD
 from tests.examples import a_candidate, a_job
+from tests.k8s.rendering import Render, render
+from tests.observability.promql import promtool
 from tools.scaling.autoscaler import Scaling, Trigger
 from tools.scaling.cluster import PARTS
 from tools.scaling.manifests import documents, read_folder, scaling
@@ -118,16 +117,11 @@ def source_of_vllms_metrics() -> str:
 
 
 def test_prometheus_understands_the_queries(tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("no promtool")
     records = [{"record": f"query:{at}", "expr": one["metadata"]["query"]} for at, one in enumerate(QUERIES)]
     rules = tmp_path / "rules.yaml"
     rules.write_text(json.dumps({"groups": [{"name": "keda", "rules": records}]}), encoding="utf-8")
 
-    checked = subprocess.run([promtool, "check", "rules", str(rules)], capture_output=True, text=True, check=False)
-
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    promtool("check", "rules", rules)
 
 
 def test_no_arrivals_known_is_an_error_and_not_nothing_so_that_none_is_taken_away() -> None:
@@ -141,8 +135,14 @@ def test_what_is_taken_beyond_generation_is_what_the_gateway_takes() -> None:
     assert read(RESULTS, ENVIRONMENT).capacity.ahead == _AHEAD
 
 
+def test_what_a_verifier_holds_is_what_it_takes() -> None:
+    from workers.clip.verifier import _BATCHES  # torch takes seconds
+
+    assert read(RESULTS, ENVIRONMENT).capacity.held == _BATCHES * Settings.model_fields["batch_size"].default
+
+
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Render:
     """The base's shard with the component, and all names with a suffix."""
     folder = tmp_path_factory.mktemp("overlay")
     (folder / "scaled").mkdir()
@@ -153,20 +153,16 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     (folder / "scaled" / "kustomization.yaml").write_text(yaml.safe_dump(inner), encoding="utf-8")
     outer = {"resources": ["scaled"], "nameSuffix": "-b"}
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(outer), encoding="utf-8")
-    kubectl = Path(sys.executable).parent / "kubectl"
-    out = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=True).stdout
-    return list(yaml.safe_load_all(out))
+    return render(folder, "the shard with a suffix")
 
 
-def test_with_the_component_no_deployment_that_scales_has_replicas_of_its_own(rendered: list[dict[str, Any]]) -> None:
-    deployments = [one for one in rendered if one["kind"] == "Deployment"]
-
-    assert {one["metadata"]["name"] for one in deployments} == {f"{part}-b" for part in PARTS}
-    assert all("replicas" not in one["spec"] for one in deployments)
+def test_with_the_component_no_deployment_that_scales_has_replicas_of_its_own(rendered: Render) -> None:
+    assert rendered.names("Deployment") == {f"{part}-b" for part in PARTS}
+    assert all("replicas" not in one["spec"] for one in rendered.of("Deployment"))
 
 
-def test_a_suffix_of_an_overlay_reaches_the_names_that_scaled_objects_use(rendered: list[dict[str, Any]]) -> None:
-    scaled = [one for one in rendered if one["kind"] == "ScaledObject"]
+def test_a_suffix_of_an_overlay_reaches_the_names_that_scaled_objects_use(rendered: Render) -> None:
+    scaled = rendered.of("ScaledObject")
     used = {
         one["authenticationRef"]["name"]
         for each in scaled
