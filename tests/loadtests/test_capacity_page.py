@@ -14,6 +14,7 @@ def test_the_page_says_that_a_load_test_failed_and_why(tmp_path: Path) -> None:
         "machine": {"cores": 2, "processor": "some processor", "memory_gib": 8.0},
         "asked": {"load": "open"},
         "figures": {"knee": None, "levels": []},
+        "model_alone": {"median": 20.0, "pairs_per_s": [20.0]},
         "passed": False,
         "complaints": ["2 pairs are lost."],
     }
