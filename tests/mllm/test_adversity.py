@@ -47,25 +47,25 @@ async def test_a_hundred_half_arrived_twins_hold_nobody_up_and_end_in_time(
     assert any_mllm.server.metric("judgefree_mllm_timeouts_total") == timeouts + len(lone)
 
 
-async def test_a_twin_that_arrives_five_seconds_late_is_waited_for(mllm: Client, scenes: list[Image]) -> None:
-    on_time = await mllm.ask_pair(scenes[0], 0.6)
-    async with mllm.others_go_on(scenes[1]):
-        grounded = asyncio.create_task(mllm.ask(scenes[0], vllm_xargs=xargs("late", "grounded", 0.6)))
+async def test_a_twin_that_arrives_five_seconds_late_is_waited_for(any_mllm: Client, scenes: list[Image]) -> None:
+    on_time = await any_mllm.ask_pair(scenes[0], 0.6)
+    async with any_mllm.others_go_on(scenes[1]):
+        grounded = asyncio.create_task(any_mllm.ask(scenes[0], vllm_xargs=xargs("late", "grounded", 0.6)))
         await asyncio.sleep(5)
         assert not grounded.done()
-        blind = await mllm.ask(None, vllm_xargs=xargs("late", "blind", 0.6))
+        blind = await any_mllm.ask(None, vllm_xargs=xargs("late", "blind", 0.6))
         assert [(await grounded).token_ids, blind.token_ids] == [answer.token_ids for answer in on_time]
-    await mllm.settled()
+    await any_mllm.settled()
 
 
-async def test_a_twin_whose_other_half_is_refused_ends_in_time(mllm: Client, scenes: list[Image]) -> None:
-    async with mllm.others_go_on(scenes[1]):
-        blind = asyncio.create_task(mllm.ask(None, vllm_xargs=xargs("refused", "blind", 0.6)))
-        grounded = await mllm.post(scenes[0], vllm_xargs=xargs("refused", "grounded", 0.6), n=2, temperature=1)
+async def test_a_twin_whose_other_half_is_refused_ends_in_time(any_mllm: Client, scenes: list[Image]) -> None:
+    async with any_mllm.others_go_on(scenes[1]):
+        blind = asyncio.create_task(any_mllm.ask(None, vllm_xargs=xargs("refused", "blind", 0.6)))
+        grounded = await any_mllm.post(scenes[0], vllm_xargs=xargs("refused", "grounded", 0.6), n=2, temperature=1)
         assert grounded.status_code == httpx.codes.BAD_REQUEST
         answer = await blind
     assert_ended(answer, f"Twin 'refused' waited {TWIN_WAIT_S:g} s for its grounded member, which did not arrive.")
-    await mllm.settled()
+    await any_mllm.settled()
 
 
 @pytest.mark.parametrize("gone", ["grounded", "blind"])
@@ -92,41 +92,41 @@ async def test_both_clients_of_a_pair_hang_up(any_mllm: Client, scenes: list[Ima
     await any_mllm.settled()
 
 
-async def test_twins_that_disagree_are_both_told_so(mllm: Client, scenes: list[Image]) -> None:
-    async with mllm.others_go_on(scenes[1]):
+async def test_twins_that_disagree_are_both_told_so(any_mllm: Client, scenes: list[Image]) -> None:
+    async with any_mllm.others_go_on(scenes[1]):
         answers = await asyncio.gather(
-            mllm.ask(scenes[0], vllm_xargs=xargs("length", "grounded", 0.5)),
-            mllm.ask(None, vllm_xargs=xargs("length", "blind", 0.5), max_tokens=MAX_TOKENS - 1),
-            mllm.ask(scenes[0], vllm_xargs=xargs("ratio", "grounded", 0.5)),
-            mllm.ask(None, vllm_xargs=xargs("ratio", "blind", 0.6)),
+            any_mllm.ask(scenes[0], vllm_xargs=xargs("length", "grounded", 0.5)),
+            any_mllm.ask(None, vllm_xargs=xargs("length", "blind", 0.5), max_tokens=MAX_TOKENS - 1),
+            any_mllm.ask(scenes[0], vllm_xargs=xargs("ratio", "grounded", 0.5)),
+            any_mllm.ask(None, vllm_xargs=xargs("ratio", "blind", 0.6)),
         )
-        await mllm.ask_pair(scenes[2], 0.5)
+        await any_mllm.ask_pair(scenes[2], 0.5)
     for answer in answers[:2]:
         assert_ended(answer, "Twin 'length': its members disagree on max_tokens.")
     for answer in answers[2:]:
         assert_ended(answer, "Twin 'ratio': its members disagree on judgefree_ratio.")
-    await mllm.settled()
+    await any_mllm.settled()
 
 
-async def test_a_third_member_is_turned_away_and_the_pair_goes_on(mllm: Client, scenes: list[Image]) -> None:
-    async with mllm.others_go_on(scenes[1]):
-        first = asyncio.create_task(mllm.ask(scenes[0], vllm_xargs=xargs("crowd", "grounded", 0.5)))
-        await mllm.until("judgefree_mllm_twins_in_flight", 1)
-        second = await mllm.ask(scenes[0], vllm_xargs=xargs("crowd", "grounded", 0.5))
-        blind = await mllm.ask(None, vllm_xargs=xargs("crowd", "blind", 0.5))
+async def test_a_third_member_is_turned_away_and_the_pair_goes_on(any_mllm: Client, scenes: list[Image]) -> None:
+    async with any_mllm.others_go_on(scenes[1]):
+        first = asyncio.create_task(any_mllm.ask(scenes[0], vllm_xargs=xargs("crowd", "grounded", 0.5)))
+        await any_mllm.until("judgefree_mllm_twins_in_flight", 1)
+        second = await any_mllm.ask(scenes[0], vllm_xargs=xargs("crowd", "grounded", 0.5))
+        blind = await any_mllm.ask(None, vllm_xargs=xargs("crowd", "blind", 0.5))
     assert_ended(second, "Twin 'crowd' already has a grounded member.")
     assert (await first).token_ids == blind.token_ids != []
-    await mllm.settled()
+    await any_mllm.settled()
 
 
 async def test_two_pairs_under_one_id_are_one_pair_and_two_that_are_turned_away(
-    mllm: Client, scenes: list[Image]
+    any_mllm: Client, scenes: list[Image]
 ) -> None:
     roles = ["grounded", "grounded", "blind", "blind"]
     images = {"grounded": scenes[0], "blind": None}
     answers = await asyncio.gather(
         *(
-            mllm.ask(images[role], vllm_xargs=xargs("used twice", role, 0.5), ignore_eos=True, max_tokens=300)
+            any_mllm.ask(images[role], vllm_xargs=xargs("used twice", role, 0.5), ignore_eos=True, max_tokens=300)
             for role in roles
         )
     )
@@ -136,14 +136,15 @@ async def test_two_pairs_under_one_id_are_one_pair_and_two_that_are_turned_away(
     for role, answer in zip(roles, answers, strict=True):
         if answer not in whole:
             assert_ended(answer, f"Twin 'used twice' already has a {role} member.")
-    await mllm.settled()
+    await any_mllm.settled()
 
 
-async def test_an_id_may_be_used_again_once_its_pair_has_ended(mllm: Client, scenes: list[Image]) -> None:
+async def test_an_id_may_be_used_again_once_its_pair_has_ended(any_mllm: Client, scenes: list[Image]) -> None:
     for scene in scenes[:3]:
         grounded, blind = await asyncio.gather(
-            mllm.ask(scene, vllm_xargs=xargs("again", "grounded", 0.5)),
-            mllm.ask(None, vllm_xargs=xargs("again", "blind", 0.5)),
+            any_mllm.ask(scene, vllm_xargs=xargs("again", "grounded", 0.5)),
+            any_mllm.ask(None, vllm_xargs=xargs("again", "blind", 0.5)),
         )
         assert grounded.token_ids == blind.token_ids != []
         assert grounded.finish_reason == "stop"
+    await any_mllm.settled()

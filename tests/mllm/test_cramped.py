@@ -46,10 +46,11 @@ async def test_pairs_stay_exact_through_preemption_and_chunked_prefill(
         assert is_same_or_tied(ordinary, reference.answer(PROMPT, scene, 0.0, MAX_TOKENS))
 
 
+@pytest.mark.parametrize("module", ["workers.mllm", "tests.mllm.asynchronous"])
 async def test_a_server_with_two_places_serves_pairs_and_others_in_turn(
-    mllm_folder: str, reference: TwoPass, scenes: list[Image], tmp_path: Path
+    mllm_folder: str, reference: TwoPass, scenes: list[Image], tmp_path: Path, module: str
 ) -> None:
-    with serving(mllm_folder, "--max-num-seqs", "2", log=tmp_path / "vllm.log") as server:
+    with serving(mllm_folder, "--max-num-seqs", "2", log=tmp_path / "vllm.log", module=module) as server:
         async with client_of(server) as mllm:
             pairs, plain = await asyncio.gather(
                 asyncio.gather(*(mllm.ask_pair(scene, 0.6) for scene in scenes[:6])),

@@ -81,21 +81,23 @@ async def test_sampled_twins_without_a_seed_are_identical_and_differ_between_pai
     assert len({tuple(grounded.token_ids) for grounded, _ in pairs}) > 1
 
 
-async def test_the_same_pair_again_comes_out_of_the_prefix_cache_unchanged(mllm: Client, scenes: list[Image]) -> None:
-    first = await mllm.ask_pair(scenes[0], 0.6)
-    hits = mllm.server.metric("vllm:prefix_cache_hits_total")
-    assert [answer.token_ids for answer in await mllm.ask_pair(scenes[0], 0.6)] == [first[0].token_ids] * 2
-    assert mllm.server.metric("vllm:prefix_cache_hits_total") > hits
+async def test_the_same_pair_again_comes_out_of_the_prefix_cache_unchanged(
+    any_mllm: Client, scenes: list[Image]
+) -> None:
+    first = await any_mllm.ask_pair(scenes[0], 0.6)
+    hits = any_mllm.server.metric("vllm:prefix_cache_hits_total")
+    assert [answer.token_ids for answer in await any_mllm.ask_pair(scenes[0], 0.6)] == [first[0].token_ids] * 2
+    assert any_mllm.server.metric("vllm:prefix_cache_hits_total") > hits
 
 
 async def test_prompt_lengths_around_every_block_boundary(
-    mllm: Client, reference: TwoPass, scenes: list[Image]
+    any_mllm: Client, reference: TwoPass, scenes: list[Image]
 ) -> None:
     """From one block of 32 tokens below to one above: the prompts cross 32 and 64, or 64 and 96. Then all cached."""
     for words in range(1, 64):
         prompt = " ".join(["ring"] * words)
         expected = reference.answer(prompt, scenes[0], 0.4, 6)
-        first, again = [await mllm.ask_pair(scenes[0], 0.4, prompt=prompt, max_tokens=6) for _ in range(2)]
+        first, again = [await any_mllm.ask_pair(scenes[0], 0.4, prompt=prompt, max_tokens=6) for _ in range(2)]
         assert len({tuple(answer.token_ids) for answer in (*first, *again)}) == 1
         assert is_same_or_tied(first[0], expected)
 
