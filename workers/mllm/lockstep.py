@@ -4,49 +4,45 @@ A request samples in the step that runs the last token it knows. Twins must samp
 step, so a member is held one token short of that until both can go.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class Member(NamedTuple):
-    """What the rule must know of one half of a pair, as the scheduler sees it before a step.
+    """What the rule must know of one half of a pair, admitted in an earlier step, as the scheduler sees it.
 
     remaining: tokens known or in flight that have not run yet. sampled: tokens sampled and returned. in_flight:
-    tokens sampled by a step whose result is still under way (async scheduling). is_running: admitted in an earlier
-    step. was_scheduled: ran in the step just before, so that the worker still holds its token in flight.
-    needed_blocks: KV blocks that one more token takes.
+    tokens sampled by a step whose result is still under way (async scheduling). was_scheduled: ran in the step just
+    before, so that the worker still holds its token in flight.
     """
 
-    is_running: bool
     remaining: int
     sampled: int
     in_flight: int
     was_scheduled: bool
-    needed_blocks: int
 
     @property
     def is_ready(self) -> bool:
         """Whether nothing but its last known token is left to run, and the worker can look that token up."""
-        return self.is_running and self.remaining == 1 and (self.in_flight == 0 or self.was_scheduled)
+        return self.remaining == 1 and (self.in_flight == 0 or self.was_scheduled)
 
 
-def may_sample(members: Sequence[Member], token_budget: int, free_blocks: int) -> bool:
-    """Whether the members of a pair may run their last known tokens in this step; if not, neither may.
+def may_sample(one: Member, other: Member) -> bool:
+    """Whether twins may run their last known tokens in this step if there is room; if not, neither may."""
+    return one.sampled == other.sampled and one.in_flight == other.in_flight and one.is_ready and other.is_ready
 
-    token_budget: tokens that the step can still take; free_blocks: KV blocks that can still be given out. Both must
-    suffice for the two members, or the step could end between them.
+
+def has_room(needed_blocks: int, token_budget: int, free_blocks: int) -> bool:
+    """Whether the last known tokens of both twins fit into this step, or the step could end between them.
+
+    needed_blocks: KV blocks that the two take; token_budget: tokens that the step can still take; free_blocks: KV
+    blocks that can still be given out.
     """
-    if len(members) != 2:
-        return False
-    one, other = members
-    is_level = one.sampled == other.sampled and one.in_flight == other.in_flight
-    has_room = token_budget >= 2 and free_blocks >= one.needed_blocks + other.needed_blocks
-    return one.is_ready and other.is_ready and is_level and has_room
+    return token_budget >= 2 and free_blocks >= needed_blocks
 
 
-def tokens_to_run(remaining: int, offered: int, is_free: bool) -> int:
-    """How many of the `offered` tokens a member with `remaining` left may run: all but the last, unless `is_free`."""
-    return offered if is_free else max(0, min(offered, remaining - 1))
+def tokens_held_short(remaining: int, offered: int) -> int:
+    """How many of the `offered` tokens a member with `remaining` left may run while it is held: all but its last."""
+    return max(0, min(offered, remaining - 1))
 
 
 def usable_prefix(hit: int, known: int, block_size: int) -> int:

@@ -20,7 +20,7 @@ from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
 from workers.mllm.launch import WAIT_VARIABLE
-from workers.mllm.lockstep import Member, may_sample, tokens_to_run, usable_prefix
+from workers.mllm.lockstep import Member, has_room, may_sample, tokens_held_short, usable_prefix
 from workers.mllm.metrics import Tally, attach
 from workers.mllm.obstacles import Obstacle
 from workers.mllm.pairing import Pair, Refusal, Register
@@ -49,7 +49,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         self._wait_s = float(os.environ.get(WAIT_VARIABLE, DEFAULT_WAIT_S))
         self._farewells: list[tuple[int, EngineCoreOutput]] = []
         self._tokens_left = 0
-        self._members: dict[str, tuple[Member, Member]] = {}
+        self._needed_blocks: dict[str, int] = {}  # of the pairs that may sample in this step, by id
         self._is_free: dict[str, bool] = {}
         self._held_steps = 0
         self._told = Tally()
@@ -164,7 +164,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         self._tokens_left = self._step_budget
         self._is_free.clear()
-        self._members.clear()
+        self._needed_blocks.clear()
         self._has_preempted = False
         self._now = time.monotonic()
         if self._register.pairs:
@@ -198,8 +198,11 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         """
         halves = []
         for pair in self._register.pairs.values():
-            if len(running := pair.running) == len(Role):
-                self._members[pair.id] = (self._member(running[0]), self._member(running[1]))
+            running = pair.running
+            if len(running) == len(Role):
+                one, other = running
+                if may_sample(self._member(one), self._member(other)):
+                    self._needed_blocks[pair.id] = self._blocks_for_next(one) + self._blocks_for_next(other)
             elif running and pair.is_whole:
                 halves.append(running)
         for running in halves[1:]:
@@ -210,25 +213,21 @@ class Lockstep(Scheduler):  # type: ignore[misc]
 
         Nothing that is scheduled before or between them can then take the KV blocks that were counted for them.
         """
-        needed_by_pair = {
-            twin: one.needed_blocks + other.needed_blocks
-            for twin, (one, other) in self._members.items()
-            if one.is_ready and other.is_ready
-        }
-        front = [request for twin in needed_by_pair for request in self._register.pairs[twin].members.values()]
+        pairs = self._register.pairs
+        front = [request for twin in self._needed_blocks for request in pairs[twin].members.values()]
         if self.running[: len(front)] != front:
             ids = {request.request_id for request in front}
             self.running = front + [request for request in self.running if request.request_id not in ids]
-        needed = sum(needed_by_pair.values())
-        while needed > self._num_free_blocks:
+        while sum(self._needed_blocks.values()) > self._num_free_blocks:
             last = self.running[-1]
             pair = self._register.pair_of(last)
             victims = [last] if pair is None else pair.running
             if len(victims) == len(self.running):
                 self._end_stuck()
                 return
-            needed -= needed_by_pair.get(pair.id, 0) if pair is not None else 0
             self._preempt(victims)
+        if len(front) <= self._tokens_left:
+            self._is_free.update(dict.fromkeys(self._needed_blocks, True))
 
     def _preempt(self, requests: list[Request]) -> None:
         for request in requests:
@@ -239,7 +238,8 @@ class Lockstep(Scheduler):  # type: ignore[misc]
     def _preempt_request(self, request: Request, timestamp: float, drop_stale_output: bool = False) -> None:
         super()._preempt_request(request, timestamp, drop_stale_output)
         if pair := self._register.pair_of(request):
-            self._members.pop(pair.id, None)
+            self._needed_blocks.pop(pair.id, None)
+            self._is_free[pair.id] = False
             twin = pair.twin_of(request)
             if drop_stale_output and twin is not None and twin.num_stale_output_tokens:
                 twin.drop_stale_output = True  # preempted before, with the token of the same step in flight
@@ -261,44 +261,46 @@ class Lockstep(Scheduler):  # type: ignore[misc]
     def _reserve_prefill_lookahead(self, request: Request, num_computed_tokens: int, num_new_tokens: int) -> int:
         """vLLM asks this for every request of a step, running or waiting: how many tokens may it run?"""
         offered: int = super()._reserve_prefill_lookahead(request, num_computed_tokens, num_new_tokens)
-        remaining = request.num_tokens + request.num_output_placeholders - num_computed_tokens
-        pair = self._register.pair_of(request)
         allowed = offered
+        pair = self._register.pair_of(request)
         if pair is None:
-            if offered < remaining and self._must_run_whole(request):
+            if offered < _remaining(request, num_computed_tokens) and self._must_run_whole(request):
                 allowed = 0
-        elif offered > 0:
-            allowed = tokens_to_run(remaining, offered, self._may_sample(pair))
+        elif not self._may_sample(pair):
+            allowed = tokens_held_short(_remaining(request, num_computed_tokens), offered)
             self._held_steps += allowed < offered
         self._tokens_left -= allowed
         return allowed
 
     def _may_sample(self, pair: Pair) -> bool:
         """The pair's decision for this step, taken at its first member and kept for the second."""
-        if pair.id not in self._is_free:
-            members = self._members.get(pair.id, ())
-            self._is_free[pair.id] = may_sample(members, self._tokens_left, self._num_free_blocks)
-        return self._is_free[pair.id]
+        is_free = self._is_free.get(pair.id)
+        if is_free is None:
+            needed = self._needed_blocks.get(pair.id)
+            is_free = needed is not None and has_room(needed, self._tokens_left, self._num_free_blocks)
+            self._is_free[pair.id] = is_free
+        return is_free
 
     def _member(self, request: Request) -> Member:
         computed, in_flight = request.num_computed_tokens, request.num_output_placeholders
-        needed_blocks = 0
-        for size in self._block_sizes:
-            needed_blocks += computed % size == 0
-        return Member(
-            is_running=request.status == RequestStatus.RUNNING,
-            remaining=request.num_tokens + in_flight - computed,
-            sampled=request.num_output_tokens,
-            in_flight=in_flight,
-            # The V2 runner holds a request's token in flight for as long as the request runs, and vLLM notes nothing.
-            was_scheduled=self.use_v2_model_runner or request.request_id in self.prev_step_scheduled_req_ids,
-            needed_blocks=needed_blocks,
-        )
+        # The V2 runner holds a request's token in flight for as long as the request runs, and vLLM notes nothing.
+        was_scheduled = self.use_v2_model_runner or request.request_id in self.prev_step_scheduled_req_ids
+        return Member(_remaining(request, computed), request.num_output_tokens, in_flight, was_scheduled)
+
+    def _blocks_for_next(self, request: Request) -> int:
+        """KV blocks that one more token of a request takes."""
+        return sum(request.num_computed_tokens % size == 0 for size in self._block_sizes)
 
     @property
     def _num_free_blocks(self) -> int:
         blocks: int = self.kv_cache_manager.block_pool.get_num_free_blocks()
         return blocks
+
+
+def _remaining(request: Request, num_computed_tokens: int) -> int:
+    """Tokens known or in flight that have not run yet."""
+    remaining: int = request.num_tokens + request.num_output_placeholders - num_computed_tokens
+    return remaining
 
 
 class LockstepScheduler(Lockstep, AsyncScheduler):  # type: ignore[misc]
