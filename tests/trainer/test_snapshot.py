@@ -23,19 +23,19 @@ from trainer.selection import TRAINABLE, Selection
 from trainer.snapshot import SCHEMA, DamagedSnapshot, Digest, EmptySelection, Snapshots, UnknownSnapshot
 
 ROOT = Path(__file__).parents[2]
-QUERIES = [
-    PairFilter(verdicts=TRAINABLE),
-    PairFilter(),
-    PairFilter(decision=Decision.SWAPPED),
-    PairFilter(verdicts=(Verdict.SWAP,)),
-    PairFilter(min_margin=0.35),
-    PairFilter(policy="tiny"),
-    PairFilter(policy="tiny@round-1"),
-    PairFilter(since=now() - timedelta(minutes=30)),
-]
+QUERIES = {
+    "trainable": PairFilter(verdicts=TRAINABLE),
+    "all": PairFilter(),
+    "swapped": PairFilter(decision=Decision.SWAPPED),
+    "verdict swap": PairFilter(verdicts=(Verdict.SWAP,)),
+    "margin": PairFilter(min_margin=0.35),
+    "policy": PairFilter(policy="tiny"),
+    "adapter": PairFilter(policy="tiny@round-1"),
+    "since": PairFilter(since=now() - timedelta(minutes=30)),
+}
 
 
-@pytest.mark.parametrize("query", QUERIES, ids=str)
+@pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
 def test_an_export_and_the_store_it_came_from_make_the_same_snapshot(
     source: StoreSource, snapshots: Snapshots, settings: Settings, filled: Filled, tmp_path: Path, query: PairFilter
 ) -> None:
