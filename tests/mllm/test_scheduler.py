@@ -3,11 +3,14 @@
 import inspect
 import re
 
+import pytest
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 
+from tests.mllm.engine import Size, engine_of
 from workers.mllm import scheduler
-from workers.mllm.scheduler import Lockstep
+from workers.mllm.obstacles import Obstacle
+from workers.mllm.scheduler import Lockstep, LockstepScheduler
 
 OVERRIDDEN = {
     "__init__",
@@ -31,3 +34,10 @@ def test_our_names_hide_none_of_vllms_but_those_that_are_meant() -> None:
     theirs = set(re.findall(r"self\.(\w+)", inspect.getsource(Scheduler) + inspect.getsource(AsyncScheduler)))
     assert attributes >= {"_register", "_is_free"}
     assert not (attributes | (ours - OVERRIDDEN)) & theirs
+
+
+def test_a_scheduler_that_plain_vllm_makes_for_one_request_at_a_time_is_refused_with_the_sentence(
+    mllm_folder: str,
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(Obstacle.SEATS.sentence)):
+        engine_of(mllm_folder, Size(seats=1), LockstepScheduler)
