@@ -188,10 +188,43 @@ def test_vllms_waiting_requests_alone_never_rise_so_that_arrivals_have_to_be_loo
     assert alone.seconds[-1].in_work > 10_000
 
 
-def test_a_vllm_that_takes_five_minutes_to_start_does_not_make_them_flap(told: Study) -> None:
-    late = next(outcomes for name, outcomes in told.wrong.items() if "ready only after" in name)
+def test_with_wrong_figures_they_turn_no_more_often_than_the_load_does_either(told: Study) -> None:
+    turns = {
+        (otherwise, shown, part): outcome.turns(part) - LOAD_TURNS[shown]
+        for otherwise, outcomes in told.wrong.items()
+        for shown, outcome in outcomes.items()
+        for part in PARTS
+    }
 
-    assert all(outcome.turns(MLLM) <= LOAD_TURNS[shown] + 1 for shown, outcome in late.items())
+    assert len(turns) == 3 * 3 * len(PARTS)
+    assert {row: more for row, more in turns.items() if more > 1} == {}
+    assert all(one.longest_wait_s() is not None for outcomes in told.wrong.values() for one in outcomes.values())
+
+
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.75, 1.3])
+@pytest.mark.parametrize("shown", ["steady", "a day"])
+def test_they_do_not_flap_whatever_share_of_its_rate_a_vllm_makes(shown: str, share: float) -> None:
+    arrivals, capacity = mistaken(shown, share)
+
+    outcome = simulate(arrivals, capacity, SHIPPED)
+
+    assert all(outcome.turns(part) <= LOAD_TURNS[shown] + 1 for part in PARTS)
+
+
+def test_without_what_a_full_vllm_was_seen_to_make_they_flap_so_that_it_has_to_be_looked_at() -> None:
+    arrivals, capacity = mistaken("steady", 0.6)
+    triggers = tuple(one for one in SHIPPED[MLLM].triggers if one.metric != "filled")
+
+    outcome = simulate(arrivals, capacity, {**SHIPPED, MLLM: replace(SHIPPED[MLLM], triggers=triggers)})
+
+    assert outcome.turns(MLLM) >= 10
+
+
+def mistaken(shown: str, share: float) -> tuple[tuple[float, ...], Capacity]:
+    """A trace of the page, and vLLMs that make only so much of what they were measured to make."""
+    capacity = read(RESULTS, ENVIRONMENT).capacity
+    one = capacity.generated_per_s
+    return SHOWN[shown](one), replace(capacity, generated_per_s=share * one)
 
 
 def waited(outcome: Outcome) -> int:

@@ -17,9 +17,11 @@ TOLERANCE: Final = 0.1
 """The share by which a metric may miss its target without a change (the same manager's default)."""
 
 
-Metric = Literal["jobs", "candidates", "jobs lag", "candidates lag", "admitted", "generated", "requests waiting"]
+Metric = Literal[
+    "jobs", "candidates", "jobs lag", "candidates lag", "admitted", "generated", "filled", "requests waiting"
+]
 """Entries of a stream that are not done; those of them that no worker has taken; pairs accepted, or generated, a second
-over a window; requests for which vLLM has no room."""
+over a window; the vLLMs that those accepted fill; requests for which vLLM has no room."""
 
 
 @dataclass(frozen=True)

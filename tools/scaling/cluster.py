@@ -16,7 +16,16 @@ GATEWAY, MLLM, VERIFIER = "gateway", "mllm", "verifier"
 PARTS: Final = (GATEWAY, MLLM, VERIFIER)
 SCRAPE_S: Final = 15
 """How often Prometheus looks; what it says in between is as old."""
+FULL_S: Final = 120
+"""For how long jobs must have waited, so that each vLLM was full."""
+STILL_S: Final = 180
+"""For how long no vLLM may have come or gone, so that their number is that of those that made what was made."""
+LOOK_S: Final = 60
+"""How often it is looked whether they are full."""
+SEEN_S: Final = 6 * 3600
+"""How long what a full vLLM makes is remembered."""
 _REQUESTS_OF_A_PAIR = 3
+_BY_A_FULL_ONE = "made by a full vLLM"
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,7 @@ def simulate(arrivals: Sequence[float], capacity: Capacity, scalings: Mapping[st
     seconds: list[Second] = []
     jobs = candidates = 0.0
     admitted, generated = [0.0], [0.0]  # in all, before each second
+    seen: list[float] = []
     for second, arrived in enumerate(arrivals):
         ready = {name: part.ready(second) for name, part in parts.items()}
         room = ready[GATEWAY] * ready[MLLM] * capacity.concurrency
@@ -147,12 +157,15 @@ def simulate(arrivals: Sequence[float], capacity: Capacity, scalings: Mapping[st
         jobs_lag = max(0.0, jobs - room - ready[GATEWAY] * capacity.ahead)
         candidates_lag = max(0.0, candidates - ready[VERIFIER] * capacity.held)
         waiting = _REQUESTS_OF_A_PAIR * max(0.0, in_generation - ready[MLLM] * capacity.seats)
+        if second % LOOK_S == 0:
+            seen.append(_made_by_a_full_one(seconds, generated))
         moment = {
             "jobs": jobs,
             "candidates": candidates,
             "jobs lag": jobs_lag,
             "candidates lag": candidates_lag,
             "requests waiting": waiting,
+            _BY_A_FULL_ONE: max(seen[-SEEN_S // LOOK_S :]),
         }
         in_all = {"admitted": admitted, "generated": generated}
         for part in (one for one in parts.values() if acts(one.scaling, second)):
@@ -164,9 +177,27 @@ def simulate(arrivals: Sequence[float], capacity: Capacity, scalings: Mapping[st
     return Outcome(tuple(seconds))
 
 
+def _made_by_a_full_one(seconds: Sequence[Second], generated: Sequence[float]) -> float:
+    """Pairs that each vLLM made in a second, if jobs waited all the while and no vLLM came or went; else 0."""
+    now = len(seconds) // SCRAPE_S * SCRAPE_S
+    mllms = {one.ready[MLLM] for one in seconds[max(0, now - STILL_S) : now : SCRAPE_S]}
+    waited = all(one.jobs_lag > 0 for one in seconds[max(0, now - FULL_S) : now : SCRAPE_S])
+    if now < STILL_S or len(mllms) != 1 or mllms == {0} or not waited:
+        return 0.0
+    return _rate(generated, now, FULL_S) / mllms.pop()
+
+
 def _value(trigger: Trigger, moment: Mapping[str, float], in_all: Mapping[str, Sequence[float]]) -> float:
-    if trigger.metric in moment:
-        return math.floor(moment[trigger.metric])
-    counted = in_all[trigger.metric]
-    now = (len(counted) - 1) // SCRAPE_S * SCRAPE_S
-    return (counted[now] - counted[max(0, now - trigger.over_s)]) / trigger.over_s
+    now = (len(in_all["admitted"]) - 1) // SCRAPE_S * SCRAPE_S
+    match trigger.metric:
+        case "filled":
+            made = moment[_BY_A_FULL_ONE]
+            return _rate(in_all["admitted"], now, trigger.over_s) / made if made > 0 else 0.0
+        case "admitted" | "generated":
+            return _rate(in_all[trigger.metric], now, trigger.over_s)
+        case _:
+            return math.floor(moment[trigger.metric])
+
+
+def _rate(counted: Sequence[float], now: int, over_s: int) -> float:
+    return (counted[now] - counted[max(0, now - over_s)]) / over_s

@@ -11,6 +11,7 @@ from tools.scaling.autoscaler import DEFAULT_DOWN, DEFAULT_UP, Metric, Policy, R
 
 _RATE = re.compile(r"\brate\((\w+)[^\[]*\[(\d+)([sm])\]\)")
 _SECONDS = {"s": 1, "m": 60}
+_SEEN = "/ max_over_time("
 _STREAMS: Final[Mapping[str, Metric]] = {"jobs": "jobs", "candidates": "candidates"}
 _RATES: Final[Mapping[str, Metric]] = {
     "judgefree_pairs_admitted_total": "admitted",
@@ -65,5 +66,6 @@ def _trigger(found: Mapping[str, Any]) -> Trigger:
         if "vllm:num_requests_waiting" in said["query"]:
             return Trigger("requests waiting", target, activation)
         if (rate := _RATE.search(said["query"])) and rate[1] in _RATES:
-            return Trigger(_RATES[rate[1]], target, activation, int(rate[2]) * _SECONDS[rate[3]])
+            metric: Metric = "filled" if _SEEN in said["query"] else _RATES[rate[1]]
+            return Trigger(metric, target, activation, int(rate[2]) * _SECONDS[rate[3]])
     raise ValueError(f"a trigger that is not simulated: {found['type']} {dict(said)}")

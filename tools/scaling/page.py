@@ -26,6 +26,7 @@ _OF: Final[Mapping[Metric, str]] = {
     "generated": "pairs generated a second, over {} s",
     "jobs": "jobs that are not done (length of the stream)",
     "candidates": "candidates that are not done (length of the stream)",
+    "filled": "vLLMs that the pairs accepted over {} s fill, by the most that a full one was seen to make",
     "requests waiting": "requests for which vLLM has no room",
 }
 
@@ -100,7 +101,7 @@ def _triggers(scalings: Scalings, capacity: Capacity) -> Iterator[str]:
                 f"{scaling.least} to {scaling.most}",
                 _OF[trigger.metric].format(trigger.over_s),
                 f"{trigger.target:g}",
-                f"{called_for:.0f}",
+                f"{called_for:.0f}" if called_for >= 1 else f"{called_for:g}",
             )
 
 

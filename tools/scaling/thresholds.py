@@ -1,7 +1,7 @@
 """The triggers of a ScaledObject for replicas of a given rate; and the two ways that are tried beside the shipped one.
 
-The rules are in docs/scaling.md: what arrives may fill replicas to USE of what they can do, and what is not done may be
-BEHIND_S seconds of a replica's work.
+The rules are in docs/scaling.md: what arrives may fill replicas to USE of what they can do by measurements from
+elsewhere, or to USE_OF_SEEN of what they were seen to do, and what is not done may be BEHIND_S seconds of their work.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from tools.scaling.autoscaler import Metric, Scaling, Trigger
 from tools.scaling.cluster import GATEWAY, MLLM, VERIFIER, Capacity
 
 USE: Final = 0.8
+USE_OF_SEEN: Final = 0.9
 BEHIND_S: Final[Mapping[str, int]] = {GATEWAY: 30, MLLM: 60, VERIFIER: 30}
 _LAG_OF: Final[Mapping[Metric, Metric]] = {"jobs": "jobs lag", "candidates": "candidates lag"}
 _REQUESTS_OF_A_PAIR = 3
@@ -30,6 +31,8 @@ def target(part: str, trigger: Trigger, capacity: Capacity) -> float:
     match trigger.metric:
         case "admitted" | "generated":
             return USE * rates[part]
+        case "filled":
+            return USE_OF_SEEN
         case "requests waiting":
             return _REQUESTS_OF_A_PAIR * capacity.seats
         case _:
