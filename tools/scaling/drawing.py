@@ -53,8 +53,8 @@ def _chart(title: str, curves: Sequence[Curve]) -> Markup:
     drawn += [_level(tick, ticks) for tick in ticks]
     step = 30 if seconds <= _SHORT_S else 60
     drawn += [_minute(minute, seconds) for minute in range(0, seconds // 60 + 1, step)]
-    drawn += [_line(values, ticks, _HUES[at % len(_HUES)]) for at, values in enumerate(shown)]
-    return Markup("").join(drawn)
+    lines = [_line(values, ticks, _HUES[at % len(_HUES)]) for at, values in enumerate(shown)]
+    return Markup("").join([*drawn, *reversed(lines)])  # the first curve lies on top
 
 
 def _thinned(values: Sequence[float]) -> list[float]:
