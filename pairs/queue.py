@@ -11,11 +11,9 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
@@ -26,10 +24,14 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from pairs.backlog import Backlog, Depth, ask_backlog, ask_depth, backlog_of
+from pairs.entries import DeadLetter, Delivery, Payload, Stage, entries_of, fields_of, flat, letter_of, pending_of
 from pairs.errors import IdempotencyConflict, QueueFull, QueueUnavailable
 from pairs.model import Candidate, Job, Pair, PairId, Status
 from pairs.settings import Settings
-from pairs.takeover import Pending, TakeOver, plan
+from pairs.takeover import TakeOver, plan
+
+__all__ = ["GROUP", "Backlog", "DeadLetter", "Delivery", "Depth", "Idempotency", "Queue", "Stage"]
 
 GROUP = "workers"
 _SCRIPTS = ("admit", "mark", "forward", "finish", "fail", "release", "requeue")
@@ -39,37 +41,11 @@ _REFUSING = re.compile(r"\b(?:MISCONF|OOM|READONLY|LOADING|NOREPLICAS|MASTERDOWN
 
 _ALONE_S = 0.05
 _LOOKS_A_LEASE = 20
-_HELD_AT_MOST = 1000
-"""A consumer holds a few batches; so many of its entries are looked at."""
-
-Payload = TypeVar("Payload", Job, Candidate)
-
-
-class Stage(StrEnum):
-    """A stream and what its workers do: `jobs` are generated, `candidates` are verified."""
-
-    JOBS = "jobs"
-    CANDIDATES = "candidates"
-
+_PAGE = 500
+"""Entries told in one reply: Valkey serves nobody else while it makes one."""
 
 _WAITING = {Stage.JOBS: Status.QUEUED, Stage.CANDIDATES: Status.VERIFYING}
 _TAKEN = {Stage.JOBS: Status.GENERATING, Stage.CANDIDATES: Status.VERIFYING}
-
-
-@dataclass(frozen=True)
-class Delivery(Generic[Payload]):
-    """An entry that this consumer holds until it settles it; `trace` is the traceparent that its pair came with."""
-
-    stage: Stage
-    entry: str
-    pair_id: PairId
-    payload: Payload
-    trace: str | None = None
-
-    @property
-    def added_at(self) -> datetime:
-        """When the entry was put there, by the server's clock."""
-        return datetime.fromtimestamp(_added_s(self.entry), UTC)
 
 
 @dataclass(frozen=True)
@@ -78,48 +54,6 @@ class Idempotency:
 
     key: str
     fingerprint: str
-
-
-@dataclass(frozen=True)
-class DeadLetter:
-    entry: str
-    pair_id: PairId
-    stage: Stage
-    reason: str
-    attempts: int
-    payload: str
-    trace: str | None = None
-
-
-@dataclass(frozen=True)
-class Depth:
-    """How many entries each stream holds: waiting and taken together for the stages, and the dead letters."""
-
-    jobs: int
-    candidates: int
-    dead: int
-
-    @property
-    def in_flight(self) -> int:
-        """Pairs accepted and not done."""
-        return self.jobs + self.candidates
-
-
-@dataclass(frozen=True)
-class Backlog:
-    """The queue and its server at one moment.
-
-    `lag` is what no worker of the group was given yet, of each stage; `oldest_s` the age of the oldest entry of each
-    stream, 0 for an empty one: an entry that was given back or failed begins anew. `aof_bytes` is None for a server
-    without an append-only file; `takes_writes` is False after a write to it failed.
-    """
-
-    depth: Depth
-    lag: dict[Stage, int]
-    oldest_s: dict[str, float]
-    memory_bytes: int
-    aof_bytes: int | None
-    takes_writes: bool
 
 
 class Queue:
@@ -207,7 +141,7 @@ class Queue:
     async def forward(self, delivery: Delivery[Job], candidate: Candidate) -> bool:
         """Acknowledge the job and add its candidate, in one step; False where another delivery was first."""
         keys = [self._key(Stage.JOBS), self._key(Stage.CANDIDATES), self._in_flight_key(delivery.pair_id)]
-        fields = _fields(delivery.pair_id, candidate.model_dump_json(), delivery.trace)
+        fields = fields_of(delivery.pair_id, candidate.model_dump_json(), delivery.trace)
         return bool(await self._call("forward", keys, [GROUP, delivery.entry, *fields]))
 
     async def finish(self, deliveries: Sequence[Delivery[Candidate]]) -> list[bool]:
@@ -226,7 +160,7 @@ class Queue:
         self, delivery: Delivery[Job] | Delivery[Candidate], reason: str, *, may_retry: bool
     ) -> Literal["retry", "dead", "gone"]:
         """Give an entry back for another attempt, or to the dead letters when it has had its attempts."""
-        fields = _fields(delivery.pair_id, delivery.payload.model_dump_json(), delivery.trace)
+        fields = fields_of(delivery.pair_id, delivery.payload.model_dump_json(), delivery.trace)
         return await self._fail(delivery.stage, delivery.entry, delivery.pair_id, fields, reason, may_retry)
 
     async def release(self, delivery: Delivery[Job] | Delivery[Candidate]) -> Literal["released", "dead", "gone"]:
@@ -235,7 +169,7 @@ class Queue:
         An entry that is given back more than `max_releases` times is taken for the cause, and goes to the dead letters.
         """
         keys = [self._key(delivery.stage), self._in_flight_key(delivery.pair_id)]
-        fields = _fields(delivery.pair_id, delivery.payload.model_dump_json(), delivery.trace)
+        fields = fields_of(delivery.pair_id, delivery.payload.model_dump_json(), delivery.trace)
         arguments = [GROUP, delivery.entry, _WAITING[delivery.stage], self._settings.max_releases, *fields]
         outcome = await self._call("release", keys, arguments)
         if outcome == "worn":
@@ -271,42 +205,14 @@ class Queue:
 
     async def depth(self) -> Depth:
         async with self._guard(), self.redis.pipeline(transaction=False) as pipeline:
-            for name in (Stage.JOBS, Stage.CANDIDATES, "dead"):
-                pipeline.xlen(self._key(name))
+            ask_depth(pipeline, self._key)
             return Depth(*await pipeline.execute())
 
     async def backlog(self) -> Backlog:
-        """All that is measured of the queue, in one round trip.
-
-        The lag that Redis itself tells (XINFO GROUPS) is none as soon as entries are settled out of order. Here it is
-        exact: a settled entry is deleted, so what is not pending was not given to anybody yet.
-        """
-        streams = (Stage.JOBS, Stage.CANDIDATES, "dead")
+        """All that is measured of the queue, in one round trip."""
         async with self._guard(), self.redis.pipeline(transaction=True) as pipeline:
-            for name in streams:
-                pipeline.xlen(self._key(name))
-            for name in streams:
-                pipeline.xrange(self._key(name), count=1)
-            for stage in Stage:
-                pipeline.xpending(self._key(stage), GROUP)
-            pipeline.time()
-            pipeline.info("memory")
-            pipeline.info("persistence")
-            found = await pipeline.execute()
-        depth, oldest, pending = Depth(*found[:3]), found[3:6], found[6:8]
-        (seconds, microseconds), memory, persistence = found[8:]
-        now_s = seconds + microseconds / 1e6
-        return Backlog(
-            depth=depth,
-            lag={stage: getattr(depth, stage) - one["pending"] for stage, one in zip(Stage, pending, strict=True)},
-            oldest_s={
-                name: max(0.0, now_s - _added_s(entries[0][0])) if entries else 0.0
-                for name, entries in zip(streams, oldest, strict=True)
-            },
-            memory_bytes=memory["used_memory"],
-            aof_bytes=persistence.get("aof_current_size"),
-            takes_writes=persistence["aof_last_write_status"] == "ok",
-        )
+            ask_backlog(pipeline, self._key, GROUP)
+            return backlog_of(await pipeline.execute())
 
     async def dead_letters(self) -> AsyncIterator[DeadLetter]:
         """The dead letters, oldest first."""
@@ -315,7 +221,7 @@ class Queue:
             async with self._guard():
                 entries = await self.redis.xrange(self._key("dead"), min=start, count=100)
             for entry, fields in entries:
-                yield _letter(entry, fields)
+                yield letter_of(entry, fields)
             if not entries:
                 return
             start = f"({entries[-1][0]}"
@@ -324,12 +230,12 @@ class Queue:
         """The last `count` dead letters, newest first."""
         async with self._guard():
             entries = await self.redis.xrevrange(self._key("dead"), count=count)
-        return [_letter(entry, fields) for entry, fields in entries]
+        return [letter_of(entry, fields) for entry, fields in entries]
 
     async def requeue(self, letter: DeadLetter) -> bool:
         """Give a dead letter its attempts anew; False where it is no longer there."""
         keys = [self._key("dead"), self._key(letter.stage), self._in_flight_key(letter.pair_id)]
-        fields = _fields(letter.pair_id, letter.payload, letter.trace)
+        fields = fields_of(letter.pair_id, letter.payload, letter.trace)
         return bool(await self._call("requeue", keys, [letter.entry, _WAITING[letter.stage], *fields]))
 
     @property
@@ -348,7 +254,7 @@ class Queue:
             elif not entries:
                 block_ms = max(1, int(block_s * 1000))
                 reply = await self.redis.xreadgroup(GROUP, consumer, {self._key(stage): ">"}, count, block_ms)
-                entries = _entries(reply)
+                entries = entries_of(reply)
         taken = await self._read(stage, kind, entries)
         if taken:
             await self._call("mark", [self._in_flight_key(one.pair_id) for one in taken], [_TAKEN[stage]])
@@ -366,7 +272,7 @@ class Queue:
                 readable.append(Delivery(stage, entry, pair_id, payload, fields.get("trace")))
             except ValidationError:
                 reason = "it cannot be read: another version of judgefree wrote it"
-                await self._fail(stage, entry, pair_id, _flat(fields), reason, may_retry=False)
+                await self._fail(stage, entry, pair_id, flat(fields), reason, may_retry=False)
         return readable
 
     async def _plan(self, stage: Stage, consumer: str, count: int) -> TakeOver:
@@ -376,8 +282,15 @@ class Queue:
         lease_ms = int(self._settings.lease_s * 1000)
         async with self.redis.pipeline(transaction=False) as pipeline:
             pipeline.xpending_range(self._key(stage), GROUP, "-", "+", count, idle=lease_ms)
-            pipeline.xpending_range(self._key(stage), GROUP, "-", "+", _HELD_AT_MOST, consumername=consumer)
-            silent, held = [[_pending(one) for one in found] for found in await pipeline.execute()]
+            pipeline.xpending_range(self._key(stage), GROUP, "-", "+", _PAGE, consumername=consumer)
+            silent, held = map(pending_of, await pipeline.execute())
+        page = held
+        while len(page) == _PAGE:
+            after = f"({page[-1].entry}"
+            page = pending_of(
+                await self.redis.xpending_range(self._key(stage), GROUP, after, "+", _PAGE, consumername=consumer)
+            )
+            held += page
         what = plan(silent, held, lease_ms, self._settings.max_attempts)
         pause_s = self._settings.lease_s / _LOOKS_A_LEASE if what == TakeOver() else 0
         self._looks_at[stage, consumer] = time.monotonic() + pause_s
@@ -395,7 +308,7 @@ class Queue:
                 continue
             if entry in what.dead:
                 reason = f"its worker died {self._settings.max_attempts} times while it was in work"
-                await self._fail(stage, entry, PairId(fields["id"]), _flat(fields), reason, may_retry=False)
+                await self._fail(stage, entry, PairId(fields["id"]), flat(fields), reason, may_retry=False)
             else:
                 alive.append((entry, fields))
         return alive
@@ -433,43 +346,3 @@ class Queue:
                 raise
             await self.prepare()  # the streams were flushed: nothing is left to lose, so begin anew
             raise QueueUnavailable("The queue was emptied under this request; try again.") from error
-
-
-def _added_s(entry: str) -> float:
-    """When an entry was added, by the server's clock, in seconds of Unix time: its id begins with it."""
-    return int(entry.partition("-")[0]) / 1000
-
-
-def _fields(pair_id: PairId, payload: str, trace: str | None) -> list[str]:
-    """The fields of an entry, as XADD takes them."""
-    return _flat({"id": pair_id, "payload": payload} | ({"trace": trace} if trace else {}))
-
-
-def _flat(fields: dict[str, str]) -> list[str]:
-    return [part for field in fields.items() for part in field]
-
-
-def _letter(entry: str, fields: dict[str, str]) -> DeadLetter:
-    return DeadLetter(
-        entry=entry,
-        pair_id=PairId(fields["id"]),
-        stage=Stage(fields["stage"]),
-        reason=fields["reason"],
-        attempts=int(fields["attempts"]),
-        payload=fields["payload"],
-        trace=fields.get("trace"),
-    )
-
-
-def _pending(one: dict[str, Any]) -> Pending:
-    return Pending(one["message_id"], one["times_delivered"], one["time_since_delivered"])
-
-
-def _entries(reply: Any) -> list[tuple[str, dict[str, str]]]:
-    """The entries of an XREADGROUP over one stream; RESP2 answers with lists, RESP3 with a dict."""
-    streams = reply.items() if isinstance(reply, dict) else (reply or [])
-    return [(entry, fields) for _, entries in streams for entry, fields in _flatten(entries)]
-
-
-def _flatten(entries: Any) -> list[tuple[str, dict[str, str]]]:
-    return [entry for part in entries for entry in (part if isinstance(part, list) else [part])]

@@ -8,7 +8,7 @@ import pytest
 from pairs.clock import new_pair_id
 from pairs.errors import IdempotencyConflict, QueueFull, QueueUnavailable
 from pairs.model import Status
-from pairs.queue import Idempotency, Queue
+from pairs.queue import GROUP, Idempotency, Queue
 from pairs.settings import Settings
 from tests.conftest import MakeSettings
 from tests.examples import a_candidate, a_job
@@ -226,4 +226,24 @@ async def test_an_entry_that_kills_its_workers_takes_no_neighbour_with_it(make_s
         await asyncio.sleep(0.35)
     assert settled == {job.id for job in good}
     assert [letter.pair_id async for letter in queue.dead_letters()] == [poison.id]
+    await queue.close()
+
+
+async def test_a_suspect_in_work_is_seen_however_much_its_consumer_holds_beside_it(
+    make_settings: MakeSettings,
+) -> None:
+    queue = await Queue.connect(make_settings(lease_s=30))
+    others, suspect, next_one = [a_job() for _ in range(1000)], a_job(), a_job()
+    await queue.admit([*others, suspect])
+    held = await queue.take_jobs("busy", 2000, 0.1)
+    assert held[-1].pair_id == suspect.id
+    stream = queue.doorbell.replace("doorbell", "jobs")
+    await queue.redis.xclaim(stream, GROUP, "busy", 0, [held[-1].entry], retrycount=3)  # its workers died twice before
+    await queue.admit([next_one])
+    looking = await Queue.connect(make_settings(lease_s=30))  # the first has looked a moment ago
+    assert await looking.take_jobs("busy", 8, 0.01) == []
+    await queue.forward(held[-1], a_candidate(suspect))
+    [taken] = await looking.take_jobs("busy", 8, 0.01)
+    assert taken.pair_id == next_one.id
+    await looking.close()
     await queue.close()
