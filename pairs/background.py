@@ -3,22 +3,23 @@
 import asyncio
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from typing import Self
+from typing import Final, Self
 
 import structlog
 
-_log = structlog.get_logger(__name__)
+_PAUSE_S: Final = 1.0
+
+_logger = structlog.get_logger(__name__)
 
 
 class Background(ABC):
-    """One task for as long as the block lasts. An error that ends it early is logged at once and raised where the block
-    ends."""
+    """One task for as long as the block lasts. An error that breaks the work off is logged with its traceback, and the
+    work begins anew after a pause: what stands beside it is in use, and would go by what it last found for ever."""
 
     _task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name=type(self).__name__)
-        self._task.add_done_callback(_tell)
+        self._task = asyncio.create_task(self._go_on(), name=type(self).__name__)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -29,9 +30,14 @@ class Background(ABC):
 
     @abstractmethod
     async def _run(self) -> None:
-        """The work, which goes on until it is cancelled."""
+        """The work, which goes on until it is cancelled, or there is nothing more to do; it may be begun anew."""
 
-
-def _tell(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("work in the background has ended", work=task.get_name(), exc_info=error)
+    async def _go_on(self) -> None:
+        while True:
+            try:
+                await self._run()
+            except Exception:
+                _logger.exception("work in the background broke off and begins anew", work=type(self).__name__)
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                return
