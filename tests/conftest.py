@@ -5,7 +5,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path, PurePath
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -27,8 +27,10 @@ hypothesis_settings.load_profile("judgefree")
 
 MakeSettings = Callable[..., Settings]
 
-SHARING = {"tests/clip", "tests/images", "tests/mllm"}
+SHARING = ["tests/mllm", "tests/clip", "tests/images"]
 """Folders whose files share servers that take long to start."""
+LONG = ["tests/mllm", "tests/e2e", "tests/images", "tests/integration", "tests/trainer"]
+"""They begin, so that no process ends long before another."""
 
 
 class Lanes(LoadScopeScheduling):
@@ -36,12 +38,19 @@ class Lanes(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        folder = str(PurePath(file).parent)
-        return folder if folder in SHARING else file
+        return next((folder for folder in SHARING if file.startswith(f"{folder}/")), file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Lanes:
+    config.option.loadscopereorder = False
     return Lanes(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        return next((k for k, folder in enumerate(LONG) if item.nodeid.startswith(f"{folder}/")), len(LONG))
+
+    items.sort(key=place)
 
 
 def free_port() -> int:
