@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Mapping
-from typing import Final, TypeVar
+from typing import Final, TypeVar, get_args
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -15,6 +15,7 @@ from pairs.measures import STAGE_S, add_process, blob_latency, store_latency
 from pairs.model import Decision
 from pairs.queue import Backlog, Depth, Queue
 from pairs.store import Store
+from service.choice import State
 
 RATE_WINDOW_S: Final = 60.0
 _PERIOD_S: Final = 2.0
@@ -64,6 +65,9 @@ class Metrics:
         )
         self.in_work = Gauge("judgefree_pairs_in_generation", "Pairs in generation here", registry=registry)
         self._up = Gauge("judgefree_part_up", "1 while the part answers", ["part"], registry=registry)
+        self._replicas = Gauge(
+            "judgefree_mllm_replicas", "vLLM replicas as this gateway sees them", ["state"], registry=registry
+        )
         self._depth = Gauge("judgefree_queue_depth", "Entries in each stream", ["stream"], registry=registry)
         self._lag = Gauge(
             "judgefree_queue_lag", "Entries that no worker was given yet, of each stream", ["stream"], registry=registry
@@ -83,8 +87,9 @@ class Metrics:
         self._rate = Gauge("judgefree_pairs_per_second", "Finished pairs over the last minute", registry=registry)
 
     def show(
-        self, backlog: Backlog | None, decisions: Mapping[Decision, int] | None, rate: float, model_up: bool
-    ) -> None:
+        self, backlog: Backlog | None, decisions: Mapping[Decision, int] | None, rate: float, model_up: bool,
+        replicas: Mapping[State, int],
+    ) -> None:  # fmt: skip
         """Set the gauges; what is None could not be had, so its gauges stay as they last were and its part is down."""
         if backlog is not None:
             self._show(backlog)
@@ -94,6 +99,8 @@ class Metrics:
             self._rate.set(rate)
         for part, is_up in (("queue", backlog is not None), ("store", decisions is not None), ("model", model_up)):
             self._up.labels(part).set(is_up)
+        for state in get_args(State):
+            self._replicas.labels(state).set(replicas.get(state, 0))
 
     def _show(self, backlog: Backlog) -> None:
         for stream, age_s in backlog.oldest_s.items():

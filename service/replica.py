@@ -11,6 +11,7 @@ from pairs.errors import ModelUnavailable
 from pairs.places import Place
 from pairs.settings import Settings
 from service.adapters import Loader, Shelf
+from service.choice import Form
 from service.mllm import Mllm, Served
 
 _PERIOD_S = 1.0
@@ -39,6 +40,7 @@ class Replica(Background):
         self.mllm = Mllm.connect(settings, place)
         self.loader = Loader(self.mllm, shelf)
         self.in_work = self.in_asking = 0
+        self.form = Form()
         self.is_leaving = False
         self.reason = "The model is not ready yet; try again shortly."
         self.found: Served | None = None

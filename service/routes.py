@@ -199,7 +199,8 @@ async def get_stats(gateway: ThisGateway) -> Stats:
 async def get_metrics(gateway: ThisGateway) -> Response:
     """What Prometheus reads; while a part is away, its gauges are those of the last look."""
     backlog, decisions = await gateway.tally.look_at_each()
-    gateway.metrics.show(backlog, decisions, gateway.tally.pairs_per_second(), gateway.watch.is_there)
+    rate, watch = gateway.tally.pairs_per_second(), gateway.watch
+    gateway.metrics.show(backlog, decisions, rate, watch.is_there, watch.states())
     return Response(gateway.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

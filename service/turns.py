@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from pairs.errors import GenerationFailed, ModelUnavailable
-from service.choice import Load, choose
+from service.choice import Form, Load, choose
 from service.replica import Replica
 from service.watch import ModelWatch
 
@@ -32,17 +32,29 @@ class Turns:
         Raises ModelUnavailable when there is none, and in place of the pair's own error when the replica fell under it.
         """
         replica = await self._next()
+        form = replica.form
         try:
             yield replica
         except ModelUnavailable as error:
+            self._failed(replica, form)
             replica.lost(error)
             raise
         except GenerationFailed as error:
-            if not error.is_permanent and not await replica.look():  # it fell and took the request with it
+            if error.is_permanent:  # the pair's own fault
+                raise
+            self._failed(replica, form)
+            if not await replica.look():  # it fell and took the request with it
                 raise ModelUnavailable("The model fell while it answered; try again shortly.") from error
             raise
+        else:
+            replica.form = Form()
         finally:
             self._left(replica)
+
+    def _failed(self, replica: Replica, before: Form) -> None:
+        loop = asyncio.get_running_loop()
+        replica.form = replica.form.after_failure(before, loop.time())
+        loop.call_at(replica.form.rests_until_s, self._hand_out)
 
     async def _next(self) -> Replica:
         turn: asyncio.Future[Replica] = asyncio.get_running_loop().create_future()
@@ -74,8 +86,13 @@ class Turns:
 
     def _choose(self) -> Replica | None:
         ready = {replica.name: replica for replica in self._watch.ready}
-        name = choose((Load(one.name, True, one.in_work) for one in ready.values()), self._most, self._last)
+        now_s = asyncio.get_running_loop().time()
+        name = choose((_load(one, now_s) for one in ready.values()), self._most, self._last)
         if name is None:
             return None
         self._last = name
         return ready[name]
+
+
+def _load(replica: Replica, now_s: float) -> Load:
+    return Load(replica.name, True, replica.in_work, replica.form.failures, now_s < replica.form.rests_until_s)

@@ -1,6 +1,7 @@
 """Is the model there? It is while at least one replica is; admission, readiness and the pairer go by what is known."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Self, TypeVar
@@ -12,7 +13,7 @@ from pairs.errors import ModelUnavailable
 from pairs.places import Place
 from pairs.settings import Settings
 from service.adapters import Shelf
-from service.choice import common, prevailing
+from service.choice import State, common, prevailing
 from service.mllm import Served
 from service.places import Places
 from service.replica import Replica
@@ -63,6 +64,10 @@ class ModelWatch(Background):
         """The replicas that can be used now."""
         return self._ready
 
+    def states(self) -> Counter[State]:
+        """How many replicas are in each state."""
+        return Counter(self._state(replica) for replica in self._replicas.values())
+
     def served(self) -> Served:
         """What every replica serves; raises ModelUnavailable while the model is away."""
         if self._served is None:
@@ -90,9 +95,10 @@ class ModelWatch(Background):
         return self.is_there
 
     async def ask_any(self, ask: Callable[[Replica], Awaitable[Answer]]) -> Answer:
-        """The answer of the least busy replica, or of another where that one is away; raises ModelUnavailable."""
+        """The answer of the replica that failed least of late, among equals of the least busy, or of another where that
+        one is away; raises ModelUnavailable."""
         error = self.absence()
-        for replica in sorted(self._ready, key=lambda one: one.in_work):
+        for replica in sorted(self._ready, key=lambda one: (one.form.failures, one.in_work)):
             if replica.is_leaving:
                 continue
             replica.in_asking += 1
@@ -130,6 +136,15 @@ class ModelWatch(Background):
             await self._shelf.require_own(found)
         else:
             await self._shelf.refresh(found)
+
+    def _state(self, replica: Replica) -> State:
+        if replica.is_leaving:
+            return "leaving"
+        if replica.found is None:
+            return "away"
+        if replica not in self._ready:
+            return "other_model"
+        return "failing" if replica.form.failures else "ready"
 
     def _changed(self) -> None:
         if not self._has_begun:

@@ -80,6 +80,13 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel("vLLM's tokens", "short", ((_rate("vllm:generation_tokens_total", "pod"), "{{pod}}"),)),
         Panel("vLLM's time of a request", "s", _quantiles("vllm:e2e_request_latency_seconds")),
+        Panel(
+            "vLLM's replicas, as gateways see them", "short",
+            (
+                ('min(judgefree_mllm_replicas{@, state="ready"})', "ready"),
+                ('max by (state) (judgefree_mllm_replicas{@, state!="ready"})', "{{state}}"),
+            ),
+        ),
     ),
     "Twins": (
         Panel("Twins in flight", "short", (("sum by (pod) (judgefree_mllm_twins_in_flight{@})", "{{pod}}"),)),

@@ -11,13 +11,19 @@ from tests.conftest import free_port
 
 
 class LittleVllm:
-    """Answers every question with `answer` after `takes_s`; `asked` are the questions, `most_at_once` of them."""
+    """Answers every question with `answer` after `takes_s`; `asked` are the questions, `most_at_once` of them.
+
+    While it `is_broken` it is well, and answers every question with HTTP 500 at once. Where `strange` is given it is
+    what it tells of its models.
+    """
 
     def __init__(self, address: str, port: int) -> None:
         self.address, self.port = address, port
         self.model, self.max_model_len = "tiny", 4096
         self.takes_s = 0.0
         self.answer = "a red ring"
+        self.is_broken = False
+        self.strange: str | None = None
         self.adapters: dict[str, str] = {}
         self.asked: list[dict[str, Any]] = []
         self.at_once = self.most_at_once = 0
@@ -61,6 +67,8 @@ class LittleVllm:
         return web.json_response({"version": "0.32.0"})
 
     async def _models(self, _: web.Request) -> web.Response:
+        if self.strange is not None:
+            return web.Response(text=self.strange)
         base = {"id": self.model, "root": self.model, "parent": None, "max_model_len": self.max_model_len}
         loaded = [{"id": name, "root": path, "parent": self.model} for name, path in self.adapters.items()]
         return web.json_response({"data": [base, *loaded]})
@@ -78,6 +86,8 @@ class LittleVllm:
         if body["model"] not in (self.model, *self.adapters):
             return web.json_response({"error": {"message": "no such model"}}, status=404)
         self.asked.append(body)
+        if self.is_broken:
+            return web.json_response({"error": {"message": "a fault of its own"}}, status=500)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:

@@ -8,12 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pairs.model import Policy
-from service.choice import Load, choose, common, prevailing
+from service.choice import RESTS_S, Form, Load, choose, common, prevailing
 from service.mllm import Served
 
 NAMES = st.sampled_from([f"http://10.0.0.{number}:8000" for number in range(8)])
-LOADS = st.lists(st.builds(Load, NAMES, st.booleans(), st.integers(0, 6)), max_size=8, unique_by=lambda one: one.name)
+LOADS = st.lists(
+    st.builds(Load, NAMES, st.booleans(), st.integers(0, 6), st.just(0), st.just(False)),
+    max_size=8,
+    unique_by=lambda one: one.name,
+)
 MOST = st.integers(1, 6)
+TROUBLED = st.lists(
+    st.builds(Load, NAMES, st.booleans(), st.integers(0, 6), st.integers(0, 4), st.booleans()).map(
+        lambda one: one._replace(is_resting=one.is_resting and one.failures > 0)
+    ),
+    max_size=8,
+    unique_by=lambda one: one.name,
+)
+"""Some of them have just failed, and of those some rest."""
 
 
 @given(LOADS, MOST, NAMES)
@@ -42,6 +54,55 @@ def test_the_choice_is_the_same_in_whatever_order_they_are_looked_at(
 def test_one_that_is_away_changes_nothing_for_the_others(loads: list[Load], most: int, last: str, away: str) -> None:
     others = [one for one in loads if one.name != away]
     assert choose([*others, Load(away, False, 0)], most, last) == choose(others, most, last)
+
+
+def _of_name(loads: list[Load], name: str) -> Load:
+    return next(one for one in loads if one.name == name)
+
+
+@given(TROUBLED, MOST, NAMES)
+def test_one_that_rests_gets_nothing_while_another_is_awake(loads: list[Load], most: int, last: str) -> None:
+    chosen = choose(loads, most, last)
+    if chosen is not None and any(one.is_ready and not one.is_resting for one in loads):
+        assert not _of_name(loads, chosen).is_resting
+
+
+@given(TROUBLED, MOST, NAMES)
+def test_nothing_stops_for_failures(loads: list[Load], most: int, last: str) -> None:
+    """Idle ones are given something, however often they failed and though all rest."""
+    idle = [one._replace(in_work=0) for one in loads]
+    assert (choose(idle, most, last) is not None) == any(one.is_ready for one in idle)
+
+
+@given(TROUBLED, MOST, NAMES)
+def test_where_all_rest_the_one_that_failed_least_goes_first(loads: list[Load], most: int, last: str) -> None:
+    resting = [one._replace(in_work=0, failures=one.failures + 1, is_resting=True) for one in loads if one.is_ready]
+    chosen = choose(resting, most, last)
+    assert chosen is None or _of_name(resting, chosen).failures == min(one.failures for one in resting)
+
+
+@given(TROUBLED, MOST, NAMES)
+def test_one_that_failed_has_one_at_a_time(loads: list[Load], most: int, last: str) -> None:
+    chosen = choose(loads, most, last)
+    if chosen is not None and _of_name(loads, chosen).failures:
+        assert _of_name(loads, chosen).in_work == 0
+
+
+@given(st.lists(st.integers(1, 9), max_size=12))
+def test_a_replica_rests_longer_after_each_failure_in_a_row_up_to_the_longest(
+    together: list[int],
+) -> None:
+    """Of so many pairs that were in work together and all failed, however many rounds of them."""
+    form = Form()
+    for failed, count in enumerate(together, 1):
+        before = form
+        for _ in range(count):
+            form = form.after_failure(before, now_s=100.0)
+        assert form == (failed, 100.0 + [*RESTS_S, *[max(RESTS_S)] * 12][failed - 1])
+
+
+def test_a_late_failure_counts_for_a_replica_that_a_pair_has_come_out_of_since() -> None:
+    assert Form().after_failure(Form(failures=3), now_s=5.0) == (1, 5.0 + RESTS_S[0])
 
 
 @given(st.lists(NAMES, min_size=1, unique=True), NAMES)

@@ -157,7 +157,7 @@ async def test_metrics_are_served_while_the_store_is_away(served: Served, away_s
     await gateway.store.insert([a_pair()])
     await served.http.get("/metrics")
     depth, decisions = await Tally(gateway.queue, away_store).look_at_each()
-    gateway.metrics.show(depth, decisions, 0, model_up=True)
+    gateway.metrics.show(depth, decisions, 0, model_up=True, replicas=gateway.watch.states())
     told = gateway.metrics.text().decode()
     assert 'judgefree_part_up{part="store"} 0.0' in told
     assert 'judgefree_part_up{part="queue"} 1.0' in told

@@ -24,14 +24,17 @@ RATIO = 0.5
 
 @dataclass
 class Zone:
-    """What the machine's resolver says of NAME: its addresses, or the error that it answers with."""
+    """What the machine's resolver says of NAME: its addresses, the error that it answers with, or a fault of its."""
 
     addresses: list[str] = field(default_factory=list)
     error: int | None = None
+    fault: Exception | None = None
 
     def resolve(self, ask: Callable[..., Any], host: str, *rest: Any, **named: Any) -> Any:
         if host != NAME:
             return ask(host, *rest, **named)
+        if self.fault is not None:
+            raise self.fault
         if self.error is not None:
             raise socket.gaierror(self.error, "of the test's own")
         return [one for address in self.addresses for one in ask(address, *rest, **named)]
@@ -135,6 +138,48 @@ async def test_pairs_of_a_replica_that_falls_go_to_the_others_and_none_counts_as
     assert len(three[0].asked) > asked
 
 
+async def test_a_replica_that_fails_at_once_does_not_draw_the_pairs_to_itself(make_settings: MakeSettings) -> None:
+    async with little_vllms(2) as (broken, good):
+        broken.is_broken, good.takes_s = True, 0.1
+        settings = make_settings(mllm_url=urls([broken, good]), pairer_concurrency=4, max_attempts=3)
+        async with serving(settings) as served:
+            await answered(served, 60)
+            assert failures(served, "dead") == 0
+            assert len(broken.twins()) <= 4 + 3  # those that came before the first failure, then one after each rest
+            assert served.gateway.watch.states() == {"ready": 1, "failing": 1}
+            broken.is_broken = False
+            broken.asked.clear()
+            for _ in range(3):
+                await answered(served, 60)
+            assert len(broken.twins()) > 50
+            assert served.gateway.watch.states() == {"ready": 2}
+
+
+async def test_pairs_that_wait_get_a_replica_as_soon_as_its_rest_is_over(make_settings: MakeSettings) -> None:
+    async with little_vllms(2) as (slow, failing):
+        slow.takes_s, failing.is_broken = 6.0, True
+        async with serving(make_settings(mllm_url=urls([slow, failing]), pairer_concurrency=1)) as served:
+            ids = [pair["id"] for pair in await submit(served, pictures(4), hallucination__ratio=RATIO)]
+            await until(lambda: served.gateway.watch.states()["failing"] == 1)
+            failing.is_broken = False
+            failing.asked.clear()
+            await until(lambda: len(failing.twins()) == 3, timeout_s=4)
+            await all_of(served, ids)
+
+
+async def test_where_every_replica_fails_pairs_go_on_as_soon_as_one_does_not(make_settings: MakeSettings) -> None:
+    async with little_vllms(2) as servers:
+        for server in servers:
+            server.is_broken = True
+        settings = make_settings(mllm_url=urls(servers), pairer_concurrency=4, max_attempts=1000)
+        async with serving(settings) as served:
+            ids = [pair["id"] for pair in await submit(served, pictures(20), hallucination__ratio=RATIO)]
+            await until(lambda: served.gateway.watch.states() == {"failing": 2})
+            await until(lambda: failures(served, "retry") > 20)
+            servers[0].is_broken = False
+            await all_of(served, ids)
+
+
 async def test_a_request_is_admitted_while_one_replica_is_there(
     make_settings: MakeSettings, three: list[LittleVllm]
 ) -> None:
@@ -161,6 +206,44 @@ async def test_a_replica_of_another_model_is_said_once_and_not_used(
     [said] = [event for event in log if event["log_level"] == "error"]
     assert (said["serves"], said["used"]) == ("another", "tiny")
     assert three[0].url in said["replica"]
+
+
+async def test_the_replicas_in_each_state_are_told(make_settings: MakeSettings, three: list[LittleVllm]) -> None:
+    three[2].model = "another"
+    async with serving(make_settings(mllm_url=urls(three))) as served:
+        await until(lambda: len(served.gateway.watch.ready) == 2)
+        told = (await served.http.get("/metrics")).text
+        assert 'judgefree_mllm_replicas{state="ready"} 2.0' in told
+        assert 'judgefree_mllm_replicas{state="other_model"} 1.0' in told
+        assert 'judgefree_mllm_replicas{state="away"} 0.0' in told
+        await three[0].fall()
+        await until(lambda: len(served.gateway.watch.ready) == 1)
+        told = (await served.http.get("/metrics")).text
+        assert 'judgefree_mllm_replicas{state="ready"} 1.0' in told
+        assert 'judgefree_mllm_replicas{state="away"} 1.0' in told
+
+
+async def test_a_replica_is_watched_on_after_an_answer_that_nobody_foresaw(
+    make_settings: MakeSettings, three: list[LittleVllm]
+) -> None:
+    async with serving(make_settings(mllm_url=three[0].url)) as served:
+        with structlog.testing.capture_logs() as log:
+            three[0].strange = "[" * 100_000  # the parser's own stack gives out
+            await until(lambda: any(event.get("work") == "Replica" for event in log))
+        three[0].strange, three[0].max_model_len = None, 2048
+        await until(lambda: served.gateway.watch.served().max_model_len == 2048)
+
+
+async def test_names_are_looked_up_on_after_an_error_that_nobody_foresaw(
+    make_settings: MakeSettings, zone: Zone, three: list[LittleVllm]
+) -> None:
+    zone.addresses = [three[0].address]
+    async with serving(make_settings(mllm_url=_base(three))) as served:
+        with structlog.testing.capture_logs() as log:
+            zone.fault = RuntimeError("can't start new thread")
+            await until(lambda: any(event.get("work") == "ModelWatch" for event in log))
+        zone.fault, zone.addresses = None, [server.address for server in three]
+        await until(lambda: len(served.gateway.watch.ready) == 3)
 
 
 async def test_an_adapter_is_loaded_at_each_replica_and_again_at_one_that_was_started_anew(
