@@ -25,7 +25,7 @@ from vllm.v1.request import Request, RequestStatus
 from vllm.v1.structured_output import StructuredOutputManager
 
 from tests.mllm.client import xargs
-from workers.mllm.scheduler import Lockstep
+from workers.mllm.scheduler import Lockstep, LockstepScheduler
 
 IMAGE_TOKENS = 36
 WORDS = 64
@@ -172,7 +172,7 @@ def _model(folder: str) -> ModelConfig:
     return ModelConfig(model=folder, dtype="float32", seed=0)
 
 
-def engine_of(folder: str, size: Size, scheduler: type[Lockstep], depth: int = 1) -> Engine:
+def engine_of(folder: str, size: Size, depth: int = 1) -> Engine:
     """An engine for the model in `folder`, with nothing in it. depth 2 is asynchronous scheduling."""
     init_none_hash(sha256)
     model = _model(folder)
@@ -187,15 +187,17 @@ def engine_of(folder: str, size: Size, scheduler: type[Lockstep], depth: int = 1
             max_model_len=model.max_model_len,
             is_encoder_decoder=False,
             enable_chunked_prefill=True,
-            async_scheduling=depth > 1,
         ),
     )
+    config.scheduler_config.async_scheduling = depth > 1  # vLLM's CPU platform has just switched it off
     spec = FullAttentionSpec(block_size=size.block_size, num_kv_heads=1, head_size=1, dtype=torch.float32)
     kv_cache = KVCacheConfig(
         num_blocks=size.blocks, kv_cache_tensors=[], kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)]
     )
     return Engine(
-        scheduler(config, kv_cache, StructuredOutputManager(config), block_size=size.block_size, log_stats=True),
+        LockstepScheduler(
+            config, kv_cache, StructuredOutputManager(config), block_size=size.block_size, log_stats=True
+        ),
         depth,
         size.block_size,
     )

@@ -22,7 +22,7 @@ from vllm.v1.engine import FinishReason
 
 from tests.mllm.engine import IMAGE_TOKENS, Engine, Size, as_member, engine_of, sample_of
 from workers.mllm.pairing import Pair
-from workers.mllm.scheduler import DEFAULT_WAIT_S, Lockstep, LockstepScheduler
+from workers.mllm.scheduler import DEFAULT_WAIT_S
 from workers.mllm.twins import Role
 
 LONGEST_PROMPT = 60
@@ -67,7 +67,6 @@ class Contract(RuleBasedStateMachine):
     """The model, its traffic, and the engine that must agree with it."""
 
     folder: str
-    scheduler: type[Lockstep]
     depth: int
 
     def __init__(self) -> None:
@@ -78,7 +77,7 @@ class Contract(RuleBasedStateMachine):
 
     @initialize(size=sizes)
     def start(self, size: Size) -> None:
-        self.engine = engine_of(self.folder, size, self.scheduler, self.depth)
+        self.engine = engine_of(self.folder, size, self.depth)
         self.num_blocks = self.engine.num_free_blocks
 
     # What arrives
@@ -240,12 +239,12 @@ def _other(member: Expected) -> Role:
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "depth"),
-    [(Lockstep, 1), (LockstepScheduler, 1), (LockstepScheduler, 2)],
-    ids=["synchronous", "synchronous steps of the asynchronous scheduler", "asynchronous"],
+    "depth",
+    [1, 2],
+    ids=["synchronous", "asynchronous"],
 )
-def test_the_scheduler_keeps_the_contract(mllm_folder: str, scheduler: type[Lockstep], depth: int) -> None:
-    machine = type("Contract", (Contract,), {"folder": mllm_folder, "scheduler": scheduler, "depth": depth})
+def test_the_scheduler_keeps_the_contract(mllm_folder: str, depth: int) -> None:
+    machine = type("Contract", (Contract,), {"folder": mllm_folder, "depth": depth})
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -4,10 +4,9 @@ import pytest
 from vllm.v1.engine import FinishReason
 
 from tests.mllm.engine import Engine, Size, as_member, engine_of, sample_of
-from workers.mllm.scheduler import Lockstep, LockstepScheduler
 
 MAX_TOKENS = 10
-SCHEDULERS = [(Lockstep, 1), (LockstepScheduler, 1), (LockstepScheduler, 2)]
+DEPTHS = [1, 2]
 
 
 def preempt(engine: Engine, name: str) -> None:
@@ -17,14 +16,12 @@ def preempt(engine: Engine, name: str) -> None:
     engine.scheduler._preempt_request(request, 0.0)
 
 
-@pytest.mark.parametrize(("scheduler", "depth"), SCHEDULERS)
+@pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("preempted", [["grounded"], ["blind"], ["grounded", "blind"]])
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_a_preempted_member_is_caught_up_with(
-    mllm_folder: str, scheduler: type[Lockstep], depth: int, preempted: list[str], steps: int
-) -> None:
+def test_a_preempted_member_is_caught_up_with(mllm_folder: str, depth: int, preempted: list[str], steps: int) -> None:
     """In its first chunk of prompt, once it is ready, and amid its answer."""
-    engine = engine_of(mllm_folder, Size(), scheduler, depth)
+    engine = engine_of(mllm_folder, Size(), depth)
     free = engine.num_free_blocks
     engine.add("grounded", [1] * 40, MAX_TOKENS, as_member("t", "grounded"), "a scene")
     engine.add("blind", [2] * 9, MAX_TOKENS, as_member("t", "blind"))
@@ -43,14 +40,14 @@ def test_a_preempted_member_is_caught_up_with(
     assert engine.num_free_blocks == free
 
 
-@pytest.mark.parametrize(("scheduler", "depth"), SCHEDULERS)
+@pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("lengths", [(39, 23), (23, 39), (23, 23), (24, 30)])
 @pytest.mark.parametrize("ordinary", [5, 9])
 def test_a_pair_that_no_cache_can_hold_is_ended_with_the_reason_and_others_go_on(
-    mllm_folder: str, scheduler: type[Lockstep], depth: int, lengths: tuple[int, int], ordinary: int
+    mllm_folder: str, depth: int, lengths: tuple[int, int], ordinary: int
 ) -> None:
     """Each member fits by itself: at the start 5 and 3 of the 7 blocks, or 3 and 3 that grow."""
-    engine = engine_of(mllm_folder, Size(blocks=8), scheduler, depth)
+    engine = engine_of(mllm_folder, Size(blocks=8), depth)
     free = engine.num_free_blocks
     for name, token, length in zip(("grounded", "blind"), (1, 2), lengths, strict=True):
         engine.add(name, [token] * length, 2 * MAX_TOKENS, as_member("t", name))
@@ -65,11 +62,9 @@ def test_a_pair_that_no_cache_can_hold_is_ended_with_the_reason_and_others_go_on
     assert engine.num_free_blocks == free
 
 
-@pytest.mark.parametrize(("scheduler", "depth"), SCHEDULERS)
-def test_a_runner_that_samples_different_tokens_for_twins_is_caught(
-    mllm_folder: str, scheduler: type[Lockstep], depth: int
-) -> None:
-    engine = engine_of(mllm_folder, Size(), scheduler, depth)
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_a_runner_that_samples_different_tokens_for_twins_is_caught(mllm_folder: str, depth: int) -> None:
+    engine = engine_of(mllm_folder, Size(), depth)
     engine.add("grounded", [1] * 12, 2, as_member("t", "grounded"))
     engine.add("blind", [2] * 9, 2, as_member("t", "blind"))
     engine.names["blind"] = "somebody else"

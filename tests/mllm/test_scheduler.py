@@ -10,7 +10,7 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from tests.mllm.engine import Size, engine_of
 from workers.mllm import scheduler
 from workers.mllm.obstacles import Obstacle
-from workers.mllm.scheduler import Lockstep, LockstepScheduler
+from workers.mllm.scheduler import Lockstep
 
 OVERRIDDEN = {
     "__init__",
@@ -40,4 +40,12 @@ def test_a_scheduler_that_plain_vllm_makes_for_one_request_at_a_time_is_refused_
     mllm_folder: str,
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(Obstacle.SEATS.sentence)):
-        engine_of(mllm_folder, Size(seats=1), LockstepScheduler)
+        engine_of(mllm_folder, Size(seats=1))
+
+
+@pytest.mark.parametrize(("depth", "is_asynchronous"), [(1, False), (2, True)])
+def test_lockstep_is_on_top_of_the_scheduler_that_vllm_would_take(
+    mllm_folder: str, depth: int, is_asynchronous: bool
+) -> None:
+    made = engine_of(mllm_folder, Size(), depth).scheduler
+    assert isinstance(made, AsyncScheduler) == is_asynchronous

@@ -8,6 +8,7 @@ import os
 import time
 from typing import Any
 
+from vllm.config import VllmConfig
 from vllm.logger import init_logger
 from vllm.platforms import current_platform
 from vllm.sampling_params import SamplingType
@@ -303,5 +304,15 @@ def _remaining(request: Request, num_computed_tokens: int) -> int:
     return remaining
 
 
-class LockstepScheduler(Lockstep, AsyncScheduler):  # type: ignore[misc]
-    """For `--scheduler-cls`. Right under asynchronous scheduling (vLLM's default on GPUs) and without it (CPU)."""
+class LockstepScheduler(Lockstep):
+    """For `--scheduler-cls`: on top of the scheduler that vLLM itself takes, asynchronous (its default on GPUs) or not.
+
+    The asynchronous one is right without asynchronous scheduling too, but notes each token in the prefix cache twice.
+    """
+
+    def __new__(cls, vllm_config: VllmConfig, *args: Any, **kwargs: Any) -> "LockstepScheduler":
+        return object.__new__(AsyncLockstepScheduler if vllm_config.scheduler_config.async_scheduling else cls)
+
+
+class AsyncLockstepScheduler(LockstepScheduler, AsyncScheduler):  # type: ignore[misc]
+    """What `LockstepScheduler` makes under asynchronous scheduling."""
