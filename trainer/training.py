@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from pairs.torchvision_cpu import declare_missing_ops
 from trainer.card import card
 from trainer.dataset import Split, split
 from trainer.recipe import Recipe
-from trainer.snapshot import Snapshot, Snapshots
+from trainer.run import FACTS, UNFINISHED, Run
+from trainer.snapshot import Snapshots
 
 declare_missing_ops()  # before transformers imports torchvision
 import torch  # noqa: E402
@@ -28,27 +29,8 @@ from trainer.lora import target_pattern  # noqa: E402
 from trainer.preference import MarginCollator, MarginDPOTrainer, forget_parent  # noqa: E402
 from trainer.progress import Bar, Lines  # noqa: E402
 
-FACTS, METRICS, TENSORBOARD = "training.json", "metrics.jsonl", "tensorboard"
+METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
 _PACKAGES = ("judgefree", "torch", "transformers", "trl", "peft")
-_NOT_OF_THE_RESULT = {
-    "out",
-    "name",
-    "snapshot",
-    "pairs",
-    "arrange",
-    "workers",
-    "save_every",
-    "log_every",
-    "tensorboard",
-}
-
-
-class SnapshotTooSmall(JudgefreeError):
-    type, title = "snapshot-too-small", "Too few pairs to train on"
-
-
-class AnotherTraining(JudgefreeError):
-    type, title = "another-training", "The name is taken"
 
 
 class OutOfMemory(JudgefreeError):
@@ -59,35 +41,14 @@ class BadModel(JudgefreeError):
     type, title = "bad-model", "The model cannot be trained"
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a training is of: a run that was interrupted goes on only as the same run."""
-
-    name: str
-    base: str
-    parent: Path | None
-    snapshot: Snapshot
-    recipe: Recipe
-
-    def identity(self) -> dict[str, Any]:
-        settings = self.recipe.model_dump(mode="json", exclude=_NOT_OF_THE_RESULT)
-        return settings | {"base": self.base, "parent": str(self.parent or ""), "snapshot": self.snapshot.sha256}
-
-
 def train(run: Run, snapshots: Snapshots, adapters: Path, console: Console) -> Path:
     """Train, and return the adapter's folder in `adapters`; a finished run is only looked up.
 
-    Raises SnapshotTooSmall, AnotherTraining, NoTargets, BadModel, OutOfMemory, DamagedSnapshot, MissingImage. Every
+    Raises what `run.require_beginning` raises, NoTargets, BadModel, OutOfMemory, DamagedSnapshot, MissingImage. Every
     process of a distributed run calls it; the first one writes.
     """
-    done, work = adapters / run.name, adapters / ".unfinished" / run.name
-    if run.snapshot.trained_on < run.recipe.least:
-        raise SnapshotTooSmall(
-            f"Snapshot {run.snapshot.name} has {run.snapshot.trained_on} pairs to train on; at least "
-            f"{run.recipe.least} are wanted (--least)."
-        )
-    for folder in (done, work):
-        _check_identity(folder, run)
+    run.require_beginning(adapters)
+    done, work = adapters / run.name, adapters / UNFINISHED / run.name
     if done.exists():
         return done
     work.mkdir(parents=True, exist_ok=True)
@@ -112,12 +73,6 @@ def train(run: Run, snapshots: Snapshots, adapters: Path, console: Console) -> P
         _finish(trainer, run, work, ready, done, held_out)
     trainer.accelerator.wait_for_everyone()
     return done
-
-
-def _check_identity(folder: Path, run: Run) -> None:
-    kept = folder / FACTS
-    if kept.exists() and json.loads(kept.read_text(encoding="utf-8"))["run"] != run.identity():
-        raise AnotherTraining(f"There is another training in {folder}; choose another --name or remove it.")
 
 
 def _trainer(run: Run, data: Split, work: Path, console: Console) -> MarginDPOTrainer:

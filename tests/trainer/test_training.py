@@ -1,7 +1,6 @@
-"""A training run as a person starts it: killed and resumed, distributed, loaded by PEFT, or refused in one sentence."""
+"""A training run as a person starts it: killed and resumed, loaded by PEFT, or refused in one sentence."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 from pairs.settings import Settings, local_model
 from pairs.torchvision_cpu import declare_missing_ops
 from tests.trainer.conftest import Filled
+from trainer.__main__ import main
 from trainer.snapshot import Snapshots
 
 ROOT = Path(__file__).parents[2]
@@ -26,46 +26,31 @@ SAME = 1e-6
 
 
 class Trainer:
-    """The command, over the store of `settings`, with the demo's model."""
+    """The command, over the store of `settings`, with the demo's model: in this process, which has loaded torch, or in
+    one of its own."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder = settings.data_dir / "adapters"
-        self._environment = {
-            **os.environ,
-            "JUDGEFREE_DATA_DIR": str(settings.data_dir),
-            "JUDGEFREE_DATABASE_URL": settings.store_url,
-            "OMP_NUM_THREADS": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-        }
+        self._capsys = capsys
 
-    def command(self, name: str, **options: Any) -> list[str]:
-        flags = [word for key, value in (QUICK | options).items() for word in _flag(key, value)]
-        return ["-m", "trainer", "train", "--name", name, *flags]
-
-    def start(self, name: str, processes: int = 1, **options: Any) -> subprocess.Popen[str]:
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-        command = self.command(name, **options)
-        whole = [sys.executable, *(launcher if processes > 1 else []), *command]
-        return subprocess.Popen(
-            whole, cwd=ROOT, env=self._environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+    def start(self, name: str, **options: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "trainer", *_words(name, options)]
+        return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def train(self, name: str, **options: Any) -> dict[str, torch.Tensor]:
         """The adapter's weights."""
-        process = self.start(name, **options)
-        said, problem = process.communicate(timeout=240)
-        assert process.returncode == 0, problem
+        status = main(_words(name, options))
+        said, problem = self._capsys.readouterr()
+        assert status == 0, problem
         assert said.strip().endswith(name)
         return self.weights(name)
 
     def refuse(self, **options: Any) -> str:
         """The one sentence with which it refuses."""
-        process = self.start("refused", **options)
-        _, problem = process.communicate(timeout=120)
-        assert process.returncode == 2, problem
-        last = [line for line in problem.splitlines() if line.startswith("judgefree: ")]
-        assert len(last) == 1, problem
-        return last[0]
+        status = main(_words("refused", options))
+        problem = self._capsys.readouterr().err
+        assert status == 2, problem
+        return _sentence(problem)
 
     def metrics(self, name: str) -> list[dict[str, float]]:
         """What was logged of each step."""
@@ -76,14 +61,28 @@ class Trainer:
         return load_file(self.folder / name / "adapter_model.safetensors")
 
 
+def _sentence(problem: str) -> str:
+    [sentence] = [line for line in problem.splitlines() if line.startswith("judgefree: ")]
+    return sentence
+
+
+def _words(name: str, options: dict[str, Any]) -> list[str]:
+    return ["train", "--name", name, *(word for key, value in (QUICK | options).items() for word in _flag(key, value))]
+
+
 def _flag(name: str, value: Any) -> list[str]:
     flag = f"--{name.replace('_', '-')}"
     return [flag] if value is True else [flag, str(value)]
 
 
 @pytest.fixture
-def trainer(settings: Settings, filled: Filled) -> Trainer:
-    return Trainer(settings)
+def trainer(
+    settings: Settings, filled: Filled, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Trainer:
+    monkeypatch.setenv("JUDGEFREE_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("JUDGEFREE_DATABASE_URL", settings.store_url)
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    return Trainer(settings, capsys)
 
 
 def difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
@@ -103,22 +102,8 @@ def test_a_run_that_was_killed_at_a_random_step_ends_in_the_adapter_of_an_unbrok
         process.communicate()
     assert difference(trainer.train("killed"), unbroken) <= SAME
     said = trainer.metrics("killed")
-    assert [line["step"] for line in said] == list(range(1, QUICK["steps"] + 1))
+    assert [line["step"] for line in said] == list(range(1, int(QUICK["steps"]) + 1))
     assert {"rewards/margins", "rewards/accuracies"} <= said[0].keys()
-
-
-def test_two_processes_train_what_one_does_with_twice_the_batches(trainer: Trainer) -> None:
-    # Within the first pass over the pairs: the next one's order is drawn by each launcher in its own way.
-    alone = trainer.train("alone", accumulation=2, steps=3)
-    together = trainer.train("together", processes=2, steps=3)
-    for one, other in zip(trainer.metrics("alone"), trainer.metrics("together"), strict=True):
-        for name in ("loss", "grad_norm", "logps/chosen", "logps/rejected"):
-            assert one[name] == pytest.approx(other[name], rel=1e-3)
-    # AdamW divides by a gradient's size: float noise in one that is nearly nothing is a whole step of its weight.
-    apart, size = (sum(float((weight**2).sum()) for weight in weights) for weights in (
-        [together[name] - alone[name] for name in alone], list(alone.values())
-    ))  # fmt: skip
-    assert apart < 1e-4 * size
 
 
 def test_an_adapter_carries_its_facts_and_is_loaded_by_peft(trainer: Trainer, snapshots: Snapshots) -> None:
@@ -165,6 +150,16 @@ def test_what_cannot_be_trained_is_refused_in_one_sentence(
 def test_a_name_that_another_training_has_is_refused(trainer: Trainer) -> None:
     trainer.train("refused", steps=1)
     assert "another training in" in trainer.refuse(steps=2)
+
+
+def test_a_mistake_is_told_before_torch_is_loaded(trainer: Trainer) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; from trainer.__main__ import main;"
+        f"sys.exit(main({_words('refused', {'least': 500})}))"
+    )
+    refused = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2, refused.stderr
+    assert "at least 500 are wanted" in _sentence(refused.stderr)
 
 
 def _wait_for_lines(file: Path, least: int, process: subprocess.Popen[str]) -> None:

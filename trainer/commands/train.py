@@ -2,12 +2,10 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
 from pairs.errors import SettingsError
@@ -16,9 +14,9 @@ from pairs.settings import Settings, load_settings, local_model
 from pairs.store import PairFilter
 from trainer.recipe import Recipe
 from trainer.rows import PairsFile, Source, StoreSource, UnreadableSource
+from trainer.run import FACTS, UNFINISHED, Run
 from trainer.selection import TRAINABLE, Selection
 from trainer.snapshot import Snapshot, Snapshots
-from trainer.training import FACTS, Run, train
 
 
 def run_training(arguments: Sequence[str]) -> None:
@@ -27,14 +25,20 @@ def run_training(arguments: Sequence[str]) -> None:
     settings = load_settings()
     snapshots = Snapshots(settings.snapshots_url, settings.images_url)
     adapters = recipe.out or settings.data_dir / "adapters"
+    is_first = _is_first()
+    name = _ready(recipe, settings, snapshots, adapters) if is_first else ""
+    import torch  # takes seconds, as what follows does; what is wrong so far is said before
+    from accelerate import PartialState
+
+    from trainer.training import train
+
+    PartialState(cpu=not torch.cuda.is_available())
+    run = plan(recipe, settings, snapshots.find(_agreed(name)))
     console = Console(stderr=True)
-    process = PartialState(cpu=not torch.cuda.is_available())
-    snapshot = _agreed(process, recipe, settings, snapshots, adapters)
-    run = plan(recipe, settings, snapshot)
-    if process.is_main_process:
-        console.print(f"Training {run.name} on snapshot {snapshot.name}: {snapshot.trained_on} pairs")
+    if is_first:
+        console.print(f"Training {run.name} on snapshot {run.snapshot.name}: {run.snapshot.trained_on} pairs")
     folder = train(run, snapshots, adapters, console)
-    if process.is_main_process:
+    if is_first:
         print(folder)  # noqa: T201 - the command's result
 
 
@@ -71,22 +75,32 @@ def _ids(file: Path) -> frozenset[str]:
         raise UnreadableSource(f"{file} is no file of pairs, one JSON object with an id a line.") from error
 
 
-def _agreed(
-    process: PartialState, recipe: Recipe, settings: Settings, snapshots: Snapshots, adapters: Path
-) -> Snapshot:
-    """The snapshot, the same for every process of a distributed run: the first one takes it."""
-    names = [""]
-    if process.is_main_process:
-        names = [_snapshot(recipe, settings, snapshots, adapters).name]
+def _is_first() -> bool:
+    """Whether this is the only process of its run or, as torchrun and accelerate number them, the first of several."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _ready(recipe: Recipe, settings: Settings, snapshots: Snapshots, adapters: Path) -> str:
+    """The name of the snapshot of a run that may begin."""
+    snapshot = _snapshot(recipe, settings, snapshots, adapters)
+    plan(recipe, settings, snapshot).require_beginning(adapters)
+    return snapshot.name
+
+
+def _agreed(name: str) -> str:
+    """The snapshot's name, the same for every process of a distributed run: the first one says it."""
+    from accelerate.utils import broadcast_object_list
+
+    names = [name]
     broadcast_object_list(names)
-    return snapshots.find(names[0])
+    return names[0]
 
 
 def _snapshot(recipe: Recipe, settings: Settings, snapshots: Snapshots, adapters: Path) -> Snapshot:
     """The one that is named, or that an interrupted run of this name began with, or a new one."""
     if recipe.snapshot is not None:
         return snapshots.find(recipe.snapshot)
-    for folder in (adapters, adapters / ".unfinished"):
+    for folder in (adapters, adapters / UNFINISHED):
         begun = folder / (recipe.name or "") / FACTS
         if recipe.name is not None and begun.exists():
             return snapshots.find(json.loads(begun.read_text(encoding="utf-8"))["run"]["snapshot"])
