@@ -1,6 +1,8 @@
 """Whether a part answers: an HTTP health page with status 200, or a Redis server that pongs."""
 
 from dataclasses import dataclass
+from functools import cache
+from ssl import SSLContext
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,10 +21,16 @@ class HttpProbe:
     async def answers(self) -> bool:
         try:
             # Not through a proxy from the environment: the parts are on this machine.
-            async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as http:
+            async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False, verify=_trusted()) as http:
                 return (await http.get(self.url)).status_code == httpx.codes.OK
         except (httpx.HTTPError, httpx.InvalidURL):
             return False
+
+
+@cache
+def _trusted() -> SSLContext:
+    """Read once: at 25 ms a time it would take a third of a core from the parts that are asked while they start."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 @dataclass(frozen=True)
