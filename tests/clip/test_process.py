@@ -31,16 +31,19 @@ class Late:
 def late(clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Late]:
     """One for the tests of this file that need none of their own; the last of them ends it."""
     folder, port = tmp_path_factory.mktemp("late"), free_port()
-    settings = load_settings(
-        redis_url=f"redis://127.0.0.1:{port}/0",
-        data_dir=folder,
-        clip=str(clip_folder),
-        clip_device="cpu",
-        scorer="phrase",
-        batch_size=4,
-        verifier_port=free_port(),
-    )
-    started = a_verifier(settings, folder / "verifier.log")
+    (folder / "judgefree.toml").touch()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("JUDGEFREE_CONFIG", str(folder / "judgefree.toml"))
+        settings = load_settings(
+            redis_url=f"redis://127.0.0.1:{port}/0",
+            data_dir=folder,
+            clip=str(clip_folder),
+            clip_device="cpu",
+            scorer="phrase",
+            batch_size=4,
+            verifier_port=free_port(),
+        )
+        started = a_verifier(settings, folder / "verifier.log")
     try:
         _wait_until(lambda: _says(started, "queue_away"))
         meanwhile = {path: _status(settings, path) for path in ("/healthz", "/readyz")}

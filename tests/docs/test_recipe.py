@@ -3,11 +3,8 @@ on the tiny model.
 """
 
 import asyncio
-import os
 import re
 import shlex
-import subprocess
-import sys
 from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from judgefree.cli import app
 from pairs.settings import ENV_PREFIX, Settings
 from tests.trainer.conftest import fill
 from tools.memory import tables
+from trainer.__main__ import main
 from trainer.commands.evaluate import parser as evaluate_parser
 from trainer.recipe import Recipe
 from workers.mllm.obstacles import obstacle_in
@@ -84,26 +82,18 @@ def test_memory_is_what_the_tool_computes() -> None:
     assert tables(lora_rank=128, pairs=4, answer_tokens=256, gpus=4) in PAGE
 
 
-def test_the_tiny_model_is_trained_by_the_recipes_command(settings: Settings) -> None:
+def test_the_tiny_model_is_trained_by_the_recipes_command(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     asyncio.run(fill(settings))
+    monkeypatch.setenv("JUDGEFREE_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("JUDGEFREE_DATABASE_URL", settings.store_url)
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     [words] = begins("judgefree", "train")
-    tiny = ["--model", "demo", "--steps", "1", "--batch-size", "2"]
-    done = subprocess.run(
-        [sys.executable, "-m", "trainer", "train", *words, *tiny],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "JUDGEFREE_DATA_DIR": str(settings.data_dir),
-            "JUDGEFREE_DATABASE_URL": settings.store_url,
-            "OMP_NUM_THREADS": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-        },
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    folder = Path(done.stdout.strip())
+    tiny = ["--model", "demo", "--steps", "1", "--batch-size", "2", "--workers", "0"]
+    status = main(["train", *words, *tiny])
+    said, problem = capsys.readouterr()
+    assert status == 0, problem
+    folder = Path(said.strip())
     assert folder.name == "round-1"
     assert (folder / "adapter_model.safetensors").is_file()

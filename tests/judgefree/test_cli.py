@@ -34,22 +34,23 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(("command", "module"), [*PROGRAMS.items(), ("demo-train", "demo train")])
-def test_the_programs_help_is_their_own(command: str, module: str) -> None:
-    root = Path(__file__).parents[2]
-    helped = subprocess.run(
-        [sys.executable, "-m", "judgefree", command, "--help"], cwd=root, capture_output=True, text=True, check=False
-    )
-    assert helped.returncode == 0, helped.stderr
-    assert f"python -m {module}" in helped.stdout
-
-
-@pytest.mark.parametrize("command", [*PROGRAMS, "demo-train"])
-def test_a_folder_that_is_called_like_a_room_does_not_stand_in_for_it(command: str, tmp_path: Path) -> None:
+def test_the_programs_help_is_their_own_beside_folders_that_are_called_like_rooms(
+    command: str, module: str, tmp_path: Path
+) -> None:
     for name in ("service", "workers", "demo", "trainer"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('not this one')")
     helped = subprocess.run([_INSTALLED, command, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert helped.returncode == 0, helped.stderr
+    assert f"python -m {module}" in helped.stdout
+
+
+def test_it_is_a_module_too() -> None:
+    root = Path(__file__).parents[2]
+    said = subprocess.run(
+        [sys.executable, "-m", "judgefree", "version"], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 0, said.stderr
 
 
 @pytest.mark.parametrize(

@@ -123,13 +123,6 @@ def test_a_pair_that_is_lost_fails_a_distributed_run_and_is_named(loadtest: Load
     assert "1 accepted pairs are lost." in said
 
 
-def test_a_gateway_that_is_not_there_is_a_mistake(loadtest: Loadtest) -> None:
-    process = loadtest.start("--host", f"http://127.0.0.1:{free_port()}")
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert said.startswith("judgefree: No gateway that is ready is at http://127.0.0.1:")
-
-
 def lose_a_finished_pair(database: Path, timeout_s: float = 60) -> str:
     """Take a pair out of the store behind the system's back, as soon as there is one of the run; returns its id."""
     deadline = time.monotonic() + timeout_s

@@ -23,7 +23,20 @@ from workers.mllm.launch import arguments, environment
 CLIENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SAMPLED = 1
 """The flag of a traceparent whose trace is kept."""
-WITHOUT_OPENTELEMETRY = "import sys; sys.modules['opentelemetry'] = None; "
+WITHOUT_OPENTELEMETRY = """
+import os, sys
+sys.modules["opentelemetry"] = None
+import service.__main__, workers.clip.__main__, workers.clip.process
+from pairs.settings import load_settings
+service.__main__.create_app(load_settings())
+assert "pairs.tracing.otel" not in sys.modules
+print("made")
+os.environ["JUDGEFREE_TRACE_URL"] = "http://127.0.0.1:4318/v1/traces"
+sys.argv = ["part"]
+for part in ("service", "workers.clip"):
+    print(part, sys.modules[f"{part}.__main__"].main())
+"""
+"""The gateway and the verifier in a process of their own: made without a URL, then told to trace."""
 
 
 class Listening(LittleVllm):
@@ -152,38 +165,32 @@ def test_traces_without_opentelemetry_are_a_wrong_setting(
         open_tracing(make_settings(trace_url="http://127.0.0.1:4318/v1/traces"), "gateway")
 
 
-@pytest.mark.parametrize("part", ["service", "workers.clip"])
-def test_a_part_that_cannot_trace_says_so_and_ends_with_2(make_settings: MakeSettings, part: str) -> None:
-    make_settings()
-    code = f"from {part}.__main__ import main; sys.argv = ['part']; sys.exit(main())"
-    ended = subprocess.run(
-        [sys.executable, "-c", WITHOUT_OPENTELEMETRY + code],
-        cwd=ROOT,
-        env={"JUDGEFREE_TRACE_URL": "http://127.0.0.1:4318/v1/traces", "PATH": "", "HOME": "/tmp"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 2, ended.stderr
-    assert "opentelemetry is not installed here" in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
-def test_without_a_url_the_parts_need_no_opentelemetry(make_settings: MakeSettings) -> None:
-    make_settings()
-    code = (
-        "import service.app, workers.clip.process; from pairs.settings import load_settings;"
-        "service.app.create_app(load_settings()); assert 'pairs.tracing.otel' not in sys.modules"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", WITHOUT_OPENTELEMETRY + code],
+@pytest.fixture(scope="module")
+def without_opentelemetry() -> "subprocess.CompletedProcess[str]":
+    """What the parts say in a Python that lacks it."""
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_OPENTELEMETRY],
         cwd=ROOT,
         env={"PATH": "", "HOME": "/tmp"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ended.returncode == 0, ended.stderr
+
+
+def test_without_a_url_the_parts_need_no_opentelemetry(
+    without_opentelemetry: "subprocess.CompletedProcess[str]",
+) -> None:
+    assert without_opentelemetry.stdout.startswith("made\n"), without_opentelemetry.stderr
+
+
+def test_a_part_that_cannot_trace_says_so_and_ends_with_2(
+    without_opentelemetry: "subprocess.CompletedProcess[str]",
+) -> None:
+    said = without_opentelemetry.stderr
+    assert without_opentelemetry.stdout.splitlines()[1:] == ["service 2", "workers.clip 2"], said
+    assert said.count("opentelemetry is not installed here") == 2
+    assert "Traceback" not in said
 
 
 async def _is_dead(served: Served) -> bool:

@@ -5,10 +5,12 @@ import base64
 import re
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
+from pairs.settings import load_settings
 from service.problems import TYPE_PREFIX
 from tests.conftest import MakeSettings, free_port
 from tests.service.conftest import Served, serving
@@ -80,6 +82,23 @@ BAD_JSON: dict[str, tuple[bytes | dict[str, Any], int, str]] = {
     "lone surrogate": (b'{"image": "eA==", "prompt": "\\ud800"}', 400, "malformed-request"),
     "not an image": ({"image": base64.b64encode(b"hello").decode()}, 415, "not-an-image"),
 }
+
+
+@pytest.fixture(scope="module")
+async def served(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """One gateway for all that is refused: what a test sends leaves nothing behind. Its model is away."""
+    folder = tmp_path_factory.mktemp("refusing")
+    (folder / "judgefree.toml").touch()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("JUDGEFREE_CONFIG", str(folder / "judgefree.toml"))
+        settings = load_settings(
+            redis_url=valkey_url,
+            namespace=f"test-{uuid4().hex}",
+            data_dir=folder,
+            mllm_url=f"http://127.0.0.1:{free_port()}",
+        )
+    async with serving(settings) as running:
+        yield running
 
 
 def assert_problem(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
