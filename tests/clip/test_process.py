@@ -74,7 +74,7 @@ async def test_a_pair_survives_kill_of_the_verifier_between_store_and_ack(
     image.mkdir()  # the image store is away: the verifier takes the candidate, and waits
     await world.enqueue(candidate)
     first = start_verifier()
-    await eventually(lambda: asyncio.to_thread(_says, first, "images_away"))
+    await eventually(lambda: asyncio.to_thread(_says, first, "images_away"), 120)
     await world.queue.redis.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")  # nothing can be acknowledged now
     try:
         image.rmdir()
@@ -88,7 +88,7 @@ async def test_a_pair_survives_kill_of_the_verifier_between_store_and_ack(
     assert (await world.queue.depth()).candidates == 1
     [before] = await world.stored()
     second = start_verifier()
-    depth = await world.settled()
+    depth = await world.settled(120)
     assert [before] == await world.stored()
     assert depth.dead == 0
     assert second.end(signal.SIGINT) == 0
