@@ -27,11 +27,11 @@ TRAINING = ["--steps", "4", "--least", "1", "--batch-size", "4", "--save-every",
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> dict[str, str]:
-    """The environment of every process of the test: a folder and ports of its own."""
-    ports = {f"JUDGEFREE_{name}": str(free_port()) for name in ("PORT", "MLLM_PORT", "VERIFIER_PORT")}
-    redis = {"JUDGEFREE_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
-    return ports | redis | {"JUDGEFREE_DATA_DIR": str(tmp_path / "data")}
+def settings(lora_url: str, tmp_path: Path) -> dict[str, str]:
+    """The environment of every process of the test: a folder and ports of its own, and a vLLM that keeps nothing."""
+    own = {f"JUDGEFREE_{name}": str(free_port()) for name in ("PORT", "VERIFIER_PORT")}
+    own |= {"JUDGEFREE_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0", "JUDGEFREE_MLLM_URL": lora_url}
+    return own | {"JUDGEFREE_DATA_DIR": str(tmp_path / "data")}
 
 
 @pytest.mark.timeout(900)
@@ -73,9 +73,9 @@ def improving(settings: dict[str, str], folder: Path, *flags: str) -> Iterator[P
 
 @contextmanager
 def up(settings: dict[str, str], folder: Path) -> Iterator[str]:
-    """A running `judgefree up` that takes adapters, and its gateway's URL."""
+    """A running `judgefree up`, and its gateway's URL."""
     gateway = f"http://127.0.0.1:{settings['JUDGEFREE_PORT']}"
-    part = start_part("judgefree", ["up", "--max-lora-rank", "16"], settings, f"{gateway}/readyz", folder / "up.log")
+    part = start_part("judgefree", ["up"], settings, f"{gateway}/readyz", folder / "up.log")
     try:
         part.wait_until_ready(300)
         yield gateway

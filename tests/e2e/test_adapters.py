@@ -1,8 +1,9 @@
 """Adapters at run time, on a real vLLM: asked for by name or promoted, loaded at need, loaded again when forgotten."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,9 @@ from pairs.clock import now
 from pairs.model import Candidate, Policy
 from pairs.settings import local_model
 from service.problems import TYPE_PREFIX
-from tests.conftest import MakeSettings, free_port
+from tests.conftest import MakeSettings
 from tests.e2e.scenes import scene_pngs
 from tests.integration.test_pairer import candidates, submit
-from tests.processes import running_part
 from tests.service.conftest import Served, serving
 from workers.mllm.reference import Decoded, TwoPass
 
@@ -31,6 +31,8 @@ RATIO = 0.5
 PROMPT = "Describe the image."
 SCENES = scene_pngs(3, seed=5)
 TIE = 1e-4
+LEASE_S = 600
+"""The reference computes while candidates are in hand, and none may be handed out a second time."""
 
 
 @dataclass(frozen=True)
@@ -60,20 +62,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
     return made
 
 
-@pytest.fixture(scope="module")
-def lora_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A vLLM that takes adapters of one at a time, so that the last slot is always an adapter's."""
-    port, folder = free_port(), tmp_path_factory.mktemp("lora")
-    environment = {"JUDGEFREE_MLLM_PORT": str(port), "JUDGEFREE_MAX_LORA_RANK": str(RANK), "JUDGEFREE_MAX_LORAS": "1"}
-    url = f"http://127.0.0.1:{port}"
-    with running_part("workers.mllm", [], environment, f"{url}/health", folder / "mllm.log", timeout_s=240):
-        yield url
-
-
 @pytest.fixture
 async def adapting(make_settings: MakeSettings, lora_url: str, trained: dict[str, Trained]) -> AsyncIterator[Served]:
     """A gateway that knows both adapters; none is promoted."""
-    async with serving(make_settings(mllm_url=lora_url, max_tokens=MAX_TOKENS)) as running:
+    async with serving(make_settings(mllm_url=lora_url, max_tokens=MAX_TOKENS, lease_s=LEASE_S)) as running:
         for name, one in trained.items():
             await register(running, name, one.folder)
         yield running
@@ -113,18 +105,22 @@ async def answered(served: Served, **fields: Any) -> list[Candidate]:
 
 def is_of(answered: list[Candidate], name: str | None, model: TwoPass) -> bool:
     """Whether these are the answers of the reference, said to be of the adapter `name`."""
-    images = [Image.open(BytesIO(scene)) for scene in SCENES]
     assert {candidate.policy for candidate in answered} == {Policy(model=MODEL, adapter=name)}
     assert {candidate.job.adapter for candidate in answered} == {name}
     return all(
-        is_same(answer.text, model.answer(PROMPT, image, ratio, MAX_TOKENS))
-        for candidate, image in zip(answered, images, strict=True)
+        is_same(answer.text, expected(model, scene, ratio))
+        for candidate, scene in zip(answered, SCENES, strict=True)
         for answer, ratio in ((candidate.normal, 0.0), (candidate.injected, RATIO))
     )
 
 
-def is_same(text: str, expected: Decoded) -> bool:
-    return text.strip() == expected.text or min(expected.leads) < TIE  # nearer than float noise: either token may win
+@cache
+def expected(model: TwoPass, scene: bytes, ratio: float) -> Decoded:
+    return model.answer(PROMPT, Image.open(BytesIO(scene)), ratio, MAX_TOKENS)
+
+
+def is_same(text: str, answer: Decoded) -> bool:
+    return text.strip() == answer.text or min(answer.leads) < TIE  # nearer than float noise: either token may win
 
 
 async def test_pairs_of_two_adapters_and_of_neither_at_once_are_each_exact(
@@ -197,7 +193,9 @@ async def test_an_adapter_that_cannot_be_loaded_is_refused(
 async def test_an_adapter_of_the_settings_need_not_be_registered(
     make_settings: MakeSettings, lora_url: str, trained: dict[str, Trained]
 ) -> None:
-    async with serving(make_settings(mllm_url=lora_url, adapter="its-own", max_tokens=MAX_TOKENS)) as served:
+    async with serving(
+        make_settings(mllm_url=lora_url, adapter="its-own", max_tokens=MAX_TOKENS, lease_s=LEASE_S)
+    ) as served:
         assert (await served.http.get("/readyz")).status_code == 503
         assert (await refusal(served))[1] == "model-unavailable"
         async with httpx.AsyncClient(timeout=60) as http:
