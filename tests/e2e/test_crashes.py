@@ -4,13 +4,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.e2e.scenes import scene_pngs
 from tests.e2e.stack import Stack, running_stack
 
-PAIRS = 200
+PAIRS = 100
 
 
 @pytest.mark.timeout(280)
@@ -40,13 +39,14 @@ def test_every_accepted_pair_is_found_once_after_kills_of_the_verifier_and_the_g
 
 
 def _post(stack: Stack, pictures: list[bytes]) -> list[str]:
-    def post(picture: bytes) -> str:
-        response = httpx.post(f"{stack.gateway_url}/v1/pairs", files={"image": picture}, data={"seed": "5"}, timeout=60)
-        assert response.status_code == 202, response.text
-        found: str = response.json()["pairs"][0]["id"]
-        return found
+    with stack.client() as client, ThreadPoolExecutor(8) as pool:
 
-    with ThreadPoolExecutor(8) as pool:
+        def post(picture: bytes) -> str:
+            response = client.post("/v1/pairs", files={"image": picture}, data={"seed": "5"})
+            assert response.status_code == 202, response.text
+            found: str = response.json()["pairs"][0]["id"]
+            return found
+
         return list(pool.map(post, pictures))
 
 

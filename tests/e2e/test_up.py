@@ -31,6 +31,7 @@ def command(tmp_path: Path) -> list[str]:
     for folder, weights in zip(folders.values(), ("mllm", "clip"), strict=True):
         shutil.copytree(WEIGHTS / weights, folder)
     flags = {flag: str(folder) for flag, folder in folders.items()} | {
+        "--max-lora-rank": "16",
         "--data-dir": str(tmp_path / "data"),
         "--redis-url": f"redis://127.0.0.1:{free_port()}/0",
         **{flag: str(free_port()) for flag in ("--port", "--mllm-port", "--verifier-port")},
@@ -38,12 +39,13 @@ def command(tmp_path: Path) -> list[str]:
     return ["up", *(word for flag in flags.items() for word in flag)]
 
 
-@pytest.mark.timeout(280)
-def test_up_on_folders_makes_pairs_mends_itself_ends_without_a_trace_and_goes_on(
-    command: list[str], tmp_path: Path
+@pytest.mark.timeout(600)  # it may have to start the run's own vLLM, too
+def test_up_on_folders_makes_pairs_mends_itself_ends_without_a_trace_and_goes_on_with_a_vllm_elsewhere(
+    command: list[str], mllm_url: str, tmp_path: Path
 ) -> None:
     scenes = scene_pngs(2, seed=21)
-    with up(command, tmp_path / "first.log") as (first, gateway):
+    with up(command, {}, tmp_path / "first.log") as (first, gateway):
+        assert takes_adapters(f"http://127.0.0.1:{command[command.index('--mllm-port') + 1]}")
         verifier = child_of(first, "workers.clip")
         verifier.kill()
         made = post(gateway, scenes[0], wait_s=60)
@@ -52,7 +54,8 @@ def test_up_on_folders_makes_pairs_mends_itself_ends_without_a_trace_and_goes_on
         assert child_of(first, "workers.clip").pid != verifier.pid
         accepted = post(gateway, scenes[1])
         assert interrupt(first) == 0
-    with up(command, tmp_path / "second.log") as (second, gateway):
+    elsewhere = {"JUDGEFREE_MLLM_URL": mllm_url}
+    with up([*command, "--model", "demo"], elsewhere, tmp_path / "second.log") as (second, gateway):
         found = httpx.get(f"{gateway}/v1/pairs/{made['id']}").json()
         assert found == made
         assert eventually(lambda: httpx.get(f"{gateway}/v1/pairs/{accepted['id']}").json()["status"] == "done", 60)
@@ -87,10 +90,10 @@ def test_the_demo_ends_with_every_scene_scored_and_all_its_files(tmp_path: Path)
 
 
 @contextmanager
-def up(command: list[str], log: Path) -> Iterator[tuple[Part, str]]:
+def up(command: list[str], settings: dict[str, str], log: Path) -> Iterator[tuple[Part, str]]:
     """A running `judgefree up` that is ready, and its gateway's URL; nothing of it is left afterwards."""
     gateway = f"http://127.0.0.1:{command[command.index('--port') + 1]}"
-    part = start_part("judgefree", command, {}, f"{gateway}/readyz", log)
+    part = start_part("judgefree", command, settings, f"{gateway}/readyz", log)
     try:
         part.wait_until_ready(200)
         assert eventually(lambda: "judgefree is ready at" in log.read_text(), 60)
@@ -98,6 +101,12 @@ def up(command: list[str], log: Path) -> Iterator[tuple[Part, str]]:
     finally:
         if part.process.poll() is None:
             part.end()
+
+
+def takes_adapters(mllm_url: str) -> bool:
+    """Whether a vLLM looks into the folder of an adapter that it is told of."""
+    wanted = {"lora_name": "none", "lora_path": "/no/such/folder"}
+    return "no/such/folder" in httpx.post(f"{mllm_url}/v1/load_lora_adapter", json=wanted, timeout=60).text
 
 
 def interrupt(part: Part) -> int:
