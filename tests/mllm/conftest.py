@@ -9,8 +9,9 @@ from PIL import Image
 from demo.scenes import draw_scenes, pixels_of
 from pairs.settings import local_model
 from tests.mllm.client import Client, client_of
+from tests.mllm.forked import forked
 from tests.mllm.server import MllmServer, serving
-from workers.mllm.reference import TwoPass
+from workers.mllm.reference import Decoded, TwoPass
 
 TWIN_WAIT_S = 15.0
 LONG_TOKENS = 16_000
@@ -18,6 +19,20 @@ LONG_TOKENS = 16_000
 
 _LONG_CONTEXT = ("--hf-overrides", '{"text_config": {"max_position_embeddings": 16384}}')
 """The demo model knows 512 positions; past them it babbles, which serves where an answer need only go on."""
+
+
+class Remembered(TwoPass):
+    """The reference, which works each answer out once: several servers are asked for the same ones."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self._known: dict[tuple[str, bytes, float, int], Decoded] = {}
+
+    def answer(self, prompt: str, image: Image.Image, ratio: float, max_tokens: int) -> Decoded:
+        asked = (prompt, image.tobytes(), ratio, max_tokens)
+        if asked not in self._known:
+            self._known[asked] = super().answer(prompt, image, ratio, max_tokens)
+        return self._known[asked]
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +52,7 @@ def asynchronous_server(mllm_folder: str, tmp_path_factory: pytest.TempPathFacto
     """As `mllm_server`, with the asynchronous scheduling that vLLM uses on GPUs."""
     log = tmp_path_factory.mktemp("asynchronous") / "vllm.log"
     flags = ["--twin-wait-s", str(TWIN_WAIT_S), *_LONG_CONTEXT]
-    verbose = {"VLLM_LOGGING_LEVEL": "DEBUG"}
-    with serving(mllm_folder, *flags, log=log, module="tests.mllm.asynchronous", environment=verbose) as server:
-        assert "Batch queue is enabled" in log.read_text()
+    with forked(mllm_folder, *flags, log=log, mode="asynchronous") as server:
         yield server
 
 
@@ -59,7 +72,7 @@ async def mllm(mllm_server: MllmServer) -> AsyncIterator[Client]:
 
 @pytest.fixture(scope="session")
 def reference(mllm_folder: str) -> TwoPass:
-    return TwoPass(mllm_folder)
+    return Remembered(mllm_folder)
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ os.environ |= {"TRITON_INTERPRET": "1", "VLLM_LOGGING_LEVEL": "DEBUG"}
 
 from triton import backends  # type: ignore[import-untyped]
 
-from tests.mllm.on_a_cpu import serve_asynchronously
+from tests.mllm.on_a_cpu import serve
 from workers.mllm.__main__ import launch_from
-from workers.mllm.launch import environment
+from workers.mllm.launch import arguments, environment
 
 
 class _Interpreter:
@@ -33,7 +33,7 @@ def main() -> None:
     launch = launch_from([*sys.argv[1:], "--logits-processors", "workers.mllm.v2:PairedDecodingV2"])
     made = environment(launch, True, os.environ, sorted(os.sched_getaffinity(0)))
     os.environ.update(made | {"VLLM_USE_V2_MODEL_RUNNER": "1"})
-    serve_asynchronously(launch)
+    serve(arguments(launch, True), is_asynchronous=True)
 
 
 if __name__ == "__main__":  # the engine's processes import this file again

@@ -1,6 +1,5 @@
 """One real vLLM server, started as a user would start it, and ended with everything it started."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ import httpx
 
 from tests.conftest import free_port
 from tests.processes import running_part
-from workers.mllm import launch
 
 START_TIMEOUT_S = 240
 
@@ -47,13 +45,3 @@ def serving(
     given = ["--model", str(model), "--served-model-name", "mllm", "--port", str(port), *flags]
     with running_part(module, given, environment or {}, f"{url}/health", log, START_TIMEOUT_S):
         yield MllmServer(url, "mllm")
-
-
-@contextmanager
-def plainly_serving(model: Path | str, *, log: Path) -> Iterator[MllmServer]:
-    """vLLM's own server, set up as `serving` sets it up, but for our scheduler and logits processor."""
-    flags = ["--dtype", "float32", "--enforce-eager", "--block-size", "32", "--enable-prefix-caching"]
-    cores = sorted(os.sched_getaffinity(0))
-    settled = launch.environment(launch.Launch(str(model)), True, {"OMP_NUM_THREADS": "1"}, cores)
-    with serving(model, *flags, log=log, module=launch.SERVER, environment=settled) as server:
-        yield server

@@ -10,7 +10,8 @@ import torch
 from PIL.Image import Image
 
 from tests.mllm.client import Client, client_of, xargs
-from tests.mllm.server import MllmServer, serving
+from tests.mllm.forked import forked
+from tests.mllm.server import MllmServer
 from tests.mllm.test_families import RATIOS
 from tests.mllm.test_paired_decoding import is_same_or_tied
 from workers.mllm.reference import TwoPass
@@ -49,7 +50,7 @@ def merged(mllm_folder: str, adapter: Path, tmp_path_factory: pytest.TempPathFac
 def server(mllm_folder: str, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MllmServer]:
     flags = ["--max-loras", "1", "--max-lora-rank", str(RANK)]  # every slot is taken, and rows without one get none
     flags += ["--lora-modules", f"{ADAPTER}={adapter}"]
-    with serving(mllm_folder, *flags, log=tmp_path_factory.mktemp("lora") / "vllm.log") as started:
+    with forked(mllm_folder, *flags, log=tmp_path_factory.mktemp("lora") / "vllm.log") as started:
         yield started
 
 

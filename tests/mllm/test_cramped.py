@@ -8,7 +8,8 @@ import pytest
 from PIL.Image import Image
 
 from tests.mllm.client import MAX_TOKENS, PROMPT, client_of
-from tests.mllm.server import MllmServer, serving
+from tests.mllm.forked import Mode, forked
+from tests.mllm.server import MllmServer
 from tests.mllm.test_paired_decoding import is_same_or_tied
 from workers.mllm.reference import TwoPass
 
@@ -16,17 +17,16 @@ STEP_TOKENS = 24
 """Fewer than the 36 of one image."""
 
 
-@pytest.fixture(scope="module", params=[("workers.mllm", 5, 12), ("tests.mllm.asynchronous", 3, 8)])
+@pytest.fixture(scope="module", params=[("synchronous", 5, 12), ("asynchronous", 3, 8)])
 def cramped(
     request: pytest.FixtureRequest, mllm_folder: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MllmServer]:
     """5 or 3 places; 12 or 8 blocks of 32 tokens, where a pair grows to 6; an image takes two steps."""
-    module, seats, blocks = request.param
+    mode, seats, blocks = request.param
     flags = ["--num-gpu-blocks-override", str(blocks), "--max-model-len", "160", "--max-num-seqs", str(seats)]
     flags += ["--max-num-batched-tokens", str(STEP_TOKENS)]
     log = tmp_path_factory.mktemp("cramped") / "vllm.log"
-    with serving(mllm_folder, *flags, log=log, module=module, environment={"VLLM_LOGGING_LEVEL": "DEBUG"}) as server:
-        assert ("Batch queue is enabled" in log.read_text()) == (module == "tests.mllm.asynchronous")
+    with forked(mllm_folder, *flags, log=log, mode=mode) as server:
         yield server
 
 
@@ -46,11 +46,11 @@ async def test_pairs_stay_exact_through_preemption_and_chunked_prefill(
         assert is_same_or_tied(ordinary, reference.answer(PROMPT, scene, 0.0, MAX_TOKENS))
 
 
-@pytest.mark.parametrize("module", ["workers.mllm", "tests.mllm.asynchronous"])
+@pytest.mark.parametrize("mode", ["synchronous", "asynchronous"])
 async def test_a_server_with_two_places_serves_pairs_and_others_in_turn(
-    mllm_folder: str, reference: TwoPass, scenes: list[Image], tmp_path: Path, module: str
+    mllm_folder: str, reference: TwoPass, scenes: list[Image], tmp_path: Path, mode: Mode
 ) -> None:
-    with serving(mllm_folder, "--max-num-seqs", "2", log=tmp_path / "vllm.log", module=module) as server:
+    with forked(mllm_folder, "--max-num-seqs", "2", log=tmp_path / "vllm.log", mode=mode) as server:
         async with client_of(server) as mllm:
             pairs, plain = await asyncio.gather(
                 asyncio.gather(*(mllm.ask_pair(scene, 0.6) for scene in scenes[:6])),

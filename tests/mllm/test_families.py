@@ -33,7 +33,8 @@ from PIL.Image import Image
 
 from tests.mllm.client import Answer, Client, client_of
 from tests.mllm.families import FAMILIES
-from tests.mllm.server import MllmServer, serving
+from tests.mllm.forked import forked
+from tests.mllm.server import MllmServer
 from workers.mllm.reference import TwoPass
 
 PROMPT = "Describe the image ."
@@ -98,7 +99,7 @@ def served(
     folder = tmp_path_factory.mktemp(name)
     FAMILIES[name].save(folder / "model", seed=5)
     flags = ["--max-model-len", "256", "--max-num-seqs", "64"]
-    with serving(folder / "model", *flags, log=folder / "vllm.log") as server:
+    with forked(folder / "model", *flags, log=folder / "vllm.log") as server:
         yield Served(name, server, TwoPass(folder / "model"), tally)
 
 

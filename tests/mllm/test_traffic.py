@@ -10,7 +10,8 @@ import pytest
 from PIL.Image import Image
 
 from tests.mllm.client import PROMPT, Answer, Client, client_of, xargs
-from tests.mllm.server import MllmServer, plainly_serving
+from tests.mllm.forked import forked
+from tests.mllm.server import MllmServer
 from tests.mllm.test_paired_decoding import is_same_or_tied
 from workers.mllm.reference import TwoPass
 
@@ -27,7 +28,7 @@ MAX_TOKENS = 12
 @pytest.fixture(scope="module")
 def plain_server(mllm_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MllmServer]:
     """vLLM without the scheduler and the logits processor, else the same."""
-    with plainly_serving(mllm_folder, log=tmp_path_factory.mktemp("plain") / "vllm.log") as server:
+    with forked(mllm_folder, log=tmp_path_factory.mktemp("plain") / "vllm.log", mode="plain") as server:
         yield server
 
 
