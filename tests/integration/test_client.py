@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,7 +21,6 @@ from tests.e2e.stack import Stack, running_stack
 from tests.examples import a_job
 from tests.service.pictures import picture
 
-ROOT = Path(__file__).parents[2]
 MOST_IN_FLIGHT = 8
 
 
@@ -189,34 +185,36 @@ def test_an_export_that_cannot_be_written_is_one_sentence(
     assert capsys.readouterr().err == f"judgefree: {tmp_path}/a-folder cannot be written: Is a directory.\n"
 
 
-def requeue(stack: Stack, *words: str) -> str:
-    """What `judgefree requeue` says."""
-    done = subprocess.run(
-        [sys.executable, "-m", "judgefree", "requeue", *words],
-        cwd=ROOT,
-        env=os.environ | stack.environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+@pytest.fixture
+def requeue(stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Give `judgefree requeue` on the stack's queue, and take what it says."""
+    for name, value in stack.environment.items():
+        monkeypatch.setenv(name, value)
+
+    def said(*words: str) -> str:
+        assert run(["requeue", *words]) == 0
+        return capsys.readouterr().out
+
+    return said
 
 
-def test_requeue_lists_nothing_where_nothing_is_dead(stack: Stack) -> None:
-    assert requeue(stack).startswith("0 dead letters")
+def test_requeue_lists_nothing_where_nothing_is_dead(requeue: Callable[..., str]) -> None:
+    assert requeue().startswith("0 dead letters")
 
 
-def test_a_dead_letter_is_listed_and_queued_again_by_its_id_and_with_all(stack: Stack, client: Client) -> None:
+def test_a_dead_letter_is_listed_and_queued_again_by_its_id_and_with_all(
+    stack: Stack, client: Client, requeue: Callable[..., str]
+) -> None:
     lost = a_job()  # its image is nowhere
     environment = stack.environment
     settings = load_settings(redis_url=environment["JUDGEFREE_REDIS_URL"], namespace=environment["JUDGEFREE_NAMESPACE"])
     asyncio.run(put_on(settings, lost))
     for words in ([lost.id], ["--all"]):
         assert client.wait(lost.id, 60).status is Status.FAILED
-        listed = requeue(stack)
+        listed = requeue()
         assert f"{lost.id}  jobs  " in listed
         assert "image" in listed
-        assert requeue(stack, *words) == "1 of 1 dead letters are queued again.\n"
+        assert requeue(*words) == "1 of 1 dead letters are queued again.\n"
     assert client.wait(lost.id, 60).status is Status.FAILED
 
 
