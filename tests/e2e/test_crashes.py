@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.scenes import scene_pngs
 from tests.e2e.stack import Stack, running_stack
 
-PAIRS = 100
+PAIRS = 200
 
 
 @pytest.mark.timeout(280)
