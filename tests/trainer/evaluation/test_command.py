@@ -15,7 +15,8 @@ from pairs.errors import GenerationFailed, JudgefreeError, ModelUnavailable
 from pairs.settings import local_model
 from pairs.torchvision_cpu import declare_missing_ops
 from tests.conftest import free_port
-from tests.mllm.server import MllmServer, serving
+from tests.mllm.forked import forked
+from tests.mllm.server import MllmServer
 from tests.processes import ROOT
 from trainer.commands.evaluate import evaluate
 from trainer.evaluation import Decoding, Question, Server, ask_all, open_dataset, served_name
@@ -45,7 +46,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MllmServer]:
     flags = ["--max-lora-rank", "8", "--lora-modules", f"{ADAPTER}={adapter}"]
-    with serving(local_model("demo", "mllm"), *flags, log=tmp_path_factory.mktemp("mllm") / "vllm.log") as started:
+    with forked(local_model("demo", "mllm"), *flags, log=tmp_path_factory.mktemp("mllm") / "vllm.log") as started:
         yield started
 
 
