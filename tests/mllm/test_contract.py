@@ -248,7 +248,7 @@ def test_the_scheduler_keeps_the_contract(mllm_folder: str, depth: int) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=300,
+            max_examples=200,
             stateful_step_count=50,
             suppress_health_check=list(HealthCheck),
         ),
