@@ -2,10 +2,11 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from contextlib import suppress
 from typing import Final, Self
 
 import structlog
+
+from pairs.ending import end
 
 _PAUSE_S: Final = 1.0
 
@@ -24,9 +25,7 @@ class Background(ABC):
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
 
     @abstractmethod
     async def _run(self) -> None:

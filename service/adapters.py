@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from pairs.adapters import BASE, Adapter, Adapters, unknown_adapter
+from pairs.ending import end
 from pairs.errors import AdapterNotLoaded, ModelUnavailable, StoreUnavailable
 from pairs.settings import Settings
 from service.mllm import Mllm, Served
@@ -95,9 +96,7 @@ class Loader:
         self._loading: dict[str, asyncio.Task[None]] = {}
 
     async def close(self) -> None:
-        for task in self._loading.values():
-            task.cancel()
-        await asyncio.gather(*self._loading.values(), return_exceptions=True)
+        await end(*self._loading.values())
 
     async def ensure(self, served: Served, name: str | None) -> None:
         """Wait until the replica has adapter `name`.

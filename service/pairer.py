@@ -4,7 +4,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 from importlib.metadata import version
 from typing import Any, Self
 from uuid import uuid4
@@ -13,6 +12,7 @@ import structlog
 
 from pairs.blobs import Blobs
 from pairs.clock import now
+from pairs.ending import end
 from pairs.errors import GenerationFailed, ModelUnavailable, QueueUnavailable, StoreUnavailable
 from pairs.model import Candidate, GroundingMethod, Job, Method, RawAnswer
 from pairs.queue import Delivery, Queue
@@ -70,12 +70,8 @@ class Pairer:
         await consumer
         if self._in_work:
             await asyncio.wait(self._in_work, timeout=self._grace_s)
-        for task in list(self._in_work):
-            task.cancel()
-        await asyncio.gather(*self._in_work, return_exceptions=True)
-        renewal.cancel()
-        with suppress(asyncio.CancelledError):
-            await renewal
+        await end(*self._in_work)
+        await end(renewal)
 
     async def _consume(self) -> None:
         while not self._is_stopping:
@@ -269,6 +265,4 @@ async def _together(*requests: Coroutine[Any, Any, RawAnswer]) -> list[RawAnswer
     try:
         return list(await asyncio.gather(*tasks))
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)

@@ -11,6 +11,7 @@ from judgefree.launcher.probes import Probe
 from judgefree.launcher.processes import Child, announce, start_sweeper
 from judgefree.launcher.supervision import Course, Event, Phase, Policy, delay_s, end_of, step
 from judgefree.mistakes import PartFailed
+from pairs.ending import end
 
 _PROBE_EVERY_S = 0.2
 _TAIL_LINES = 12
@@ -82,9 +83,7 @@ class Stack:
             return working.result() if working.done() else None
         finally:
             self._stopping.set()  # from here on a stop from outside means: hurry
-            for task in (*keepers, working, stopping):
-                task.cancel()
-            await asyncio.gather(*keepers, working, stopping, return_exceptions=True)
+            await end(*keepers, working, stopping)
             await self._end_all(tell)
 
     async def _when_ready(self, work: Callable[[], Awaitable[Result]]) -> Result:

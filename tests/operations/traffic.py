@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 
 from pairs.blobs import Blobs
+from pairs.ending import end
 from pairs.model import ImageRef, Pair, PairId
 from pairs.queue import Depth, Queue
 from pairs.settings import Settings
@@ -76,8 +77,7 @@ class Traffic:
         finally:
             for task in tasks:
                 assert not task.done(), task.exception()
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks, again_s=0.1)
 
     async def stored(self) -> list[Pair]:
         return [pair async for batch in self.store.scan(PairFilter()) for pair in batch]

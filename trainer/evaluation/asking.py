@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, SocketTimeoutError, TCPConnector
 
+from pairs.ending import end
 from pairs.errors import GenerationFailed, ModelUnavailable
 from pairs.model import RawAnswer
 from trainer.evaluation.errors import ModelNotServed, UnreadableDataSet
@@ -110,9 +111,7 @@ async def _ask_all(
         try:
             await asyncio.gather(*askers)
         finally:
-            for asker in askers:
-                asker.cancel()
-            await asyncio.gather(*askers, return_exceptions=True)
+            await end(*askers)
     return [answers[index] for index in range(len(questions))]
 
 

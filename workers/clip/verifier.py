@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pairs.clock import now
+from pairs.ending import end
 from pairs.errors import JudgefreeError, NotAnImage, QueueUnavailable, StoreUnavailable
 from pairs.model import Answers, Pair
 from pairs.queue import Queue
@@ -74,7 +75,7 @@ class Verifier:
                     await slots.acquire()
                     batch = await fill(self._take, self._plan, _IDLE_S, self._stopping.is_set)
                     batches.create_task(self._verify(batch)).add_done_callback(lambda _: slots.release())
-            renewing.cancel()
+            await end(renewing)
 
     async def _take(self, count: int, wait_s: float) -> list[Held]:
         try:
