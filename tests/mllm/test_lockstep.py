@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.mllm.lockstep import Member, has_room, may_sample, tokens_held_short, usable_prefix
+from workers.mllm.lockstep import Member, blocks_for_next, has_room, may_sample, tokens_held_short, usable_prefix
 
 members = st.builds(
     Member,
@@ -33,6 +33,13 @@ def test_twins_are_never_held_without_a_cause(one: Member, other: Member) -> Non
         one.in_flight != other.in_flight,
     ]
     assert may_sample(one, other) == (not any(causes))
+
+
+@given(st.lists(st.integers(1, 200), max_size=2), st.lists(st.sampled_from([8, 16, 32]), max_size=2))
+def test_a_token_takes_a_block_of_each_cache_whose_blocks_are_full(ran: list[int], sizes: list[int]) -> None:
+    held = [-(-tokens // size) for tokens in ran for size in sizes]
+    then = [-(-(tokens + 1) // size) for tokens in ran for size in sizes]
+    assert blocks_for_next(ran, sizes) == sum(then) - sum(held)
 
 
 @given(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4))

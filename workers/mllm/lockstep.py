@@ -4,6 +4,7 @@ A request samples in the step that runs the last token it knows. Twins must samp
 step, so a member is held one token short of that until both can go.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -29,6 +30,15 @@ class Member(NamedTuple):
 def may_sample(one: Member, other: Member) -> bool:
     """Whether twins may run their last known tokens in this step if there is room; if not, neither may."""
     return one.sampled == other.sampled and one.in_flight == other.in_flight and one.is_ready and other.is_ready
+
+
+def blocks_for_next(ran: Iterable[int], block_sizes: Iterable[int]) -> int:
+    """KV blocks that one more token of each member takes; ran: tokens that each has run, block_sizes: of each cache."""
+    needed = 0
+    for tokens in ran:
+        for size in block_sizes:
+            needed += tokens % size == 0
+    return needed
 
 
 def has_room(needed_blocks: int, token_budget: int, free_blocks: int) -> bool:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from vllm.v1.request import Request
 
 
+_RUNNING = RequestStatus.RUNNING
+
+
 @dataclass(slots=True)
 class Pair:
     """The members of one twin id that have arrived. `moved_at`: when one arrived or last ran a token, in seconds."""
@@ -30,7 +33,7 @@ class Pair:
     @property
     def running(self) -> "list[Request]":
         """The members that are admitted, and so hold KV blocks."""
-        return [request for request in self.members.values() if request.status == RequestStatus.RUNNING]
+        return [request for request in self.members.values() if request.status is _RUNNING]
 
     @property
     def is_half_admitted(self) -> bool:

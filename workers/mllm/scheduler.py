@@ -21,7 +21,7 @@ from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
 from workers.mllm.launch import WAIT_VARIABLE
-from workers.mllm.lockstep import Member, has_room, may_sample, tokens_held_short, usable_prefix
+from workers.mllm.lockstep import Member, blocks_for_next, has_room, may_sample, tokens_held_short, usable_prefix
 from workers.mllm.metrics import Tally, attach
 from workers.mllm.obstacles import Obstacle
 from workers.mllm.pairing import Pair, Refusal, Register
@@ -203,7 +203,8 @@ class Lockstep(Scheduler):  # type: ignore[misc]
             if len(running) == len(Role):
                 one, other = running
                 if may_sample(self._member(one), self._member(other)):
-                    self._needed_blocks[pair.id] = self._blocks_for_next(one) + self._blocks_for_next(other)
+                    ran = one.num_computed_tokens, other.num_computed_tokens
+                    self._needed_blocks[pair.id] = blocks_for_next(ran, self._block_sizes)
             elif running and pair.is_whole:
                 halves.append(running)
         for running in halves[1:]:
@@ -283,14 +284,11 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         return is_free
 
     def _member(self, request: Request) -> Member:
-        computed, in_flight = request.num_computed_tokens, request.num_output_placeholders
+        in_flight = request.num_output_placeholders
         # The V2 runner holds a request's token in flight for as long as the request runs, and vLLM notes nothing.
         was_scheduled = self.use_v2_model_runner or request.request_id in self.prev_step_scheduled_req_ids
-        return Member(_remaining(request, computed), request.num_output_tokens, in_flight, was_scheduled)
-
-    def _blocks_for_next(self, request: Request) -> int:
-        """KV blocks that one more token of a request takes."""
-        return sum(request.num_computed_tokens % size == 0 for size in self._block_sizes)
+        remaining = request.num_tokens + in_flight - request.num_computed_tokens
+        return Member(remaining, request.num_output_tokens, in_flight, was_scheduled)
 
     @property
     def _num_free_blocks(self) -> int:
