@@ -8,7 +8,7 @@ import asyncio
 from typing import Any, Final
 
 _AGAIN_S: Final = 5.0
-"""Longer than what a cancelled task has to put in order takes: a second cancellation would break that off."""
+"""Longer than what a cancelled task has to put in order takes, unless Redis hangs: then its lease does it."""
 
 
 async def end(*tasks: "asyncio.Task[Any]", again_s: float = _AGAIN_S) -> None:

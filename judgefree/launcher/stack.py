@@ -106,8 +106,8 @@ class Stack:
             await child.kill()  # what a dead parent leaves, vLLM's engine for one, holds memory and ports
             tell("-", child.group)
             del self._children[part.name]
-            end = end_of(course, exit_code, self._policy)
-            course = self._turn(part, course, end)
+            outcome = end_of(course, exit_code, self._policy)
+            course = self._turn(part, course, outcome)
             if course.phase is Phase.GIVEN_UP:
                 raise PartFailed(failure(part, exit_code, course, child))
             pause_s = delay_s(course, self._policy)

@@ -70,12 +70,14 @@ class Verifier:
         slots = asyncio.Semaphore(_BATCHES)
         async with asyncio.TaskGroup() as group:
             renewing = group.create_task(self._renew())
-            async with asyncio.TaskGroup() as batches:
-                while not self._stopping.is_set():
-                    await slots.acquire()
-                    batch = await fill(self._take, self._plan, _IDLE_S, self._stopping.is_set)
-                    batches.create_task(self._verify(batch)).add_done_callback(lambda _: slots.release())
-            await end(renewing)
+            try:
+                async with asyncio.TaskGroup() as batches:
+                    while not self._stopping.is_set():
+                        await slots.acquire()
+                        batch = await fill(self._take, self._plan, _IDLE_S, self._stopping.is_set)
+                        batches.create_task(self._verify(batch)).add_done_callback(lambda _: slots.release())
+            finally:
+                await end(renewing)
 
     async def _take(self, count: int, wait_s: float) -> list[Held]:
         try:
