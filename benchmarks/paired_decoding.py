@@ -9,9 +9,9 @@
 --kernel     the processor's call alone against the bandwidth of memory, on a GPU where there is one
 
 Every answer has the same number of tokens (`ignore_eos`). In each round the two ways go in the order A B B A on the
-same images, so that neither always finds the caches warm; the median over the rounds counts. Beside the clock's time
-stands the servers' processor time, which other guests of a shared machine disturb less. Writes
-benchmarks/results/paired_decoding_PART.json, one for each part.
+same images, so that neither always finds the caches warm; the median over the rounds counts. In each of the N places
+four pairs or requests follow each other. Beside the clock's time stands the servers' processor time, which other guests
+of a shared machine disturb less. Writes benchmarks/results/paired_decoding_PART.json, one for each part.
 """
 
 import argparse
@@ -45,11 +45,14 @@ PROMPT = "Describe the image."
 TOKENS = 96
 RATIO = 0.6
 MAX_NUM_SEQS = 256
-ROUNDS = {1: 40, 8: 16, 64: 8}
-"""Pairs in flight -> rounds: the fewer at a time, the shorter a round."""
+ROUNDS = {1: 14, 8: 7, 64: 4}
+ORDINARY_ROUNDS = {1: 14, 8: 7}
+"""Pairs, or requests, in flight -> rounds: the fewer in flight, the shorter a round."""
+IN_TURN = 4
+"""How many follow each other in each place: a single burst would measure how images come in, not how tokens go out."""
 
 Way = Callable[[Sequence[str]], Awaitable[float]]
-"""Sends a request or a pair for each of some images at once, and returns the seconds until all are answered."""
+"""Sends a request or a pair for each of some images, and returns the seconds until all are answered."""
 
 
 def server(with_plugin: bool = True) -> AbstractContextManager[str]:
@@ -69,10 +72,14 @@ def server(with_plugin: bool = True) -> AbstractContextManager[str]:
 
 
 class Asker:
-    """A client of one server. Raises RuntimeError when an answer is not what was asked for."""
+    """A client of one server with so many pairs, or requests, in flight at most.
 
-    def __init__(self, http: ClientSession, url: str) -> None:
+    Raises RuntimeError when an answer is not what was asked for.
+    """
+
+    def __init__(self, http: ClientSession, url: str, in_flight: int) -> None:
         self._http = http
+        self._in_flight = in_flight
         self._url = f"{url}/v1/chat/completions"
 
     async def twins(self, pictures: Sequence[str]) -> float:
@@ -85,18 +92,21 @@ class Asker:
         return await self._timed(pictures, with_blind=False, as_twins=False)
 
     async def _timed(self, pictures: Sequence[str], with_blind: bool, as_twins: bool) -> float:
-        asked = []
-        for picture in pictures:
+        places = asyncio.Semaphore(self._in_flight)
+
+        async def ask(picture: str) -> None:
             twin = uuid4().hex if as_twins else None
-            asked.append(self._ask(picture, twin, "grounded"))
+            asked = [self._ask(picture, twin, "grounded")]
             if with_blind:
                 asked.append(self._ask(None, twin, "blind"))
+            async with places:
+                texts = await asyncio.gather(*asked)
+            if as_twins and texts[0] != texts[1]:
+                raise RuntimeError("The twins of a pair differ.")
+
         began = time.perf_counter()
-        texts = await asyncio.gather(*asked)
-        taken = time.perf_counter() - began
-        if as_twins and texts[0::2] != texts[1::2]:
-            raise RuntimeError("The twins of a pair differ.")
-        return taken
+        await asyncio.gather(*(ask(picture) for picture in pictures))
+        return time.perf_counter() - began
 
     async def _ask(self, picture: str | None, twin: str | None, role: str) -> str:
         content: list[dict[str, Any]] = [{"type": "text", "text": PROMPT}]
@@ -137,11 +147,11 @@ def processor_s() -> float:
     return sum(time.user + time.system for time in times)
 
 
-async def in_turns(one: Way, other: Way, at_a_time: int, rounds: int) -> list[tuple[Cost, Cost]]:
+async def in_turns(one: Way, other: Way, count: int, rounds: int) -> list[tuple[Cost, Cost]]:
     """What both ways cost in each round, A B B A; every A B and B A has images of its own."""
     found = []
     for turn in range(-1, rounds):  # the first one warms up
-        first, second = pictures(at_a_time), pictures(at_a_time)
+        first, second = pictures(count), pictures(count)
         order = ((one, first), (other, first), (other, second), (one, second))
         costs = [await cost_of(way, asked) for way, asked in order]
         if turn >= 0:
@@ -188,10 +198,10 @@ async def twins_against_plain() -> dict[str, Any]:
     found: dict[str, Any] = {}
     with server() as url:
         async with session() as http:
-            asker = Asker(http, url)
             for pairs, rounds in ROUNDS.items():
-                taken = await in_turns(asker.twins, asker.same_without_arguments, pairs, rounds)
-                found[f"{pairs} pairs"] = summary(taken, 2 * pairs * TOKENS, ("twins", "plain"))
+                asker, count = Asker(http, url, pairs), pairs * IN_TURN
+                taken = await in_turns(asker.twins, asker.same_without_arguments, count, rounds)
+                found[f"{pairs} pairs"] = summary(taken, 2 * count * TOKENS, ("twins", "plain"))
                 print(pairs, found[f"{pairs} pairs"], flush=True)
     return found
 
@@ -201,10 +211,11 @@ async def ordinary_with_and_without() -> dict[str, Any]:
     with ExitStack() as servers:
         urls = [servers.enter_context(server(with_plugin)) for with_plugin in (True, False)]
         async with session() as http:
-            loaded, bare = (Asker(http, url).ordinary for url in urls)
-            for at_a_time, rounds in {1: 20, 8: 8}.items():
-                taken = await in_turns(loaded, bare, at_a_time, rounds)
-                found[f"{at_a_time} at a time"] = summary(taken, at_a_time * TOKENS, ("with", "without"))
+            for at_a_time, rounds in ORDINARY_ROUNDS.items():
+                loaded, bare = (Asker(http, url, at_a_time).ordinary for url in urls)
+                count = at_a_time * IN_TURN
+                taken = await in_turns(loaded, bare, count, rounds)
+                found[f"{at_a_time} at a time"] = summary(taken, count * TOKENS, ("with", "without"))
                 print(at_a_time, found[f"{at_a_time} at a time"], flush=True)
     return found
 
@@ -220,7 +231,7 @@ async def served_against_loop(pairs: int = 64, rounds: int = 3) -> dict[str, Any
     table = []
     with server() as url:
         async with session() as http:
-            twins = Asker(http, url).twins
+            twins = Asker(http, url, pairs).twins
             await twins(pictures(pairs))
             for _ in range(rounds):
                 served = pairs * TOKENS / await twins(pictures(pairs))
@@ -277,7 +288,7 @@ def main() -> None:
     for part in [name for name in PARTS if flags[name]] or list(PARTS):
         found = PARTS[part]()
         result = asyncio.run(found) if asyncio.iscoroutine(found) else found
-        settings = {"tokens": TOKENS, "hallucination_ratio": RATIO, "threads": MLLM_THREADS}
+        settings = {"tokens": TOKENS, "in_turn": IN_TURN, "hallucination_ratio": RATIO, "threads": MLLM_THREADS}
         path = write_result(f"paired_decoding_{part}", result if part in {"processor", "kernel"} else settings | result)
         print(f"written to {path}")
 
