@@ -26,14 +26,22 @@ BY_WHAT_IS_SEEN = {
 THERE = "72x160"
 
 
-def said(folder: Path, at: str, expected: list[float], lag: str, second: str = THERE, made: str = "0+300x160") -> None:
+def said(
+    folder: Path,
+    at: str,
+    expected: list[float],
+    lag: str,
+    first: str = THERE,
+    second: str = THERE,
+    made: str = "0+300x160",
+) -> None:
     """Fails unless the query is worth `expected` when 30 pairs/s come and two vLLMs make 20; a value each 15 s."""
     series = {
         'judgefree_pairs_admitted_total{namespace="judgefree", pod="g"}': "0+450x160",
         'judgefree_pairs_generated_total{namespace="judgefree", pod="g"}': made,
         'judgefree_queue_lag{namespace="judgefree", stream="jobs", pod="g"}': lag,
         'judgefree_queue_lag{namespace="judgefree", stream="candidates", pod="g"}': "9x160",
-        'vllm:num_requests_running{namespace="judgefree", pod="a"}': THERE,
+        'vllm:num_requests_running{namespace="judgefree", pod="a"}': first,
         'vllm:num_requests_running{namespace="judgefree", pod="b"}': second,
     }
     samples = [{"labels": "{}", "value": value} for value in expected]
@@ -68,6 +76,18 @@ def test_jobs_that_wait_for_less_than_two_minutes_show_nothing(tmp_path: Path) -
 def test_a_vllm_that_came_less_than_three_minutes_before_shows_nothing(tmp_path: Path) -> None:
     """Jobs wait from the fifth minute to the ninth, and the vLLM comes in the seventh."""
     said(tmp_path, "20m", [], lag="0x19 500x15 0x120", second="_x27 72x130")
+
+
+@pytest.mark.parametrize(("at", "expected"), [("7m", []), ("8m", []), ("12m", [3.0])])
+def test_the_first_vllm_is_one_that_came(tmp_path: Path, at: str, expected: list[float]) -> None:
+    """No vLLM is there for six minutes while jobs wait; of the first two, one minute's rate is not what they make."""
+    there, made = "_x25 72x130", "0x25 15+300x130"
+    said(tmp_path, at, expected, lag="500x160", first=there, second=there, made=made)
+
+
+def test_a_lag_that_was_told_for_less_than_two_minutes_shows_nothing(tmp_path: Path) -> None:
+    """vLLMs are there all along; the gateways that tell the lag come in the fifth minute, and jobs wait for one."""
+    said(tmp_path, "20m", [], lag="_x19 500x4 0x130")
 
 
 def test_vllms_that_make_nothing_while_jobs_wait_are_not_divided_by(tmp_path: Path) -> None:
