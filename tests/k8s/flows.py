@@ -41,6 +41,8 @@ METADATA = Party("metadata", {}, None, "169.254.169.254", {80: "", 443: ""})
 OUTSIDE = (DNS, NODE_DNS, INGRESS, KEDA, PROMETHEUS, COLLECTOR, CNPG, STRANGER, INTERNET, METADATA)
 _UNASKED = 2222
 """A port that nobody listens on, and nobody may try."""
+SOLVER = Party("acme solver", {"acme.cert-manager.io/http01-solver": "true"}, ports={8089: "http", _UNASKED: ""})
+"""What cert-manager starts beside an Ingress while a certificate is made."""
 
 NEEDS = {
     "gateway": ("redis_url", "database_url", "blob_url", "mllm_url"),
@@ -67,7 +69,8 @@ def parties(render: Render) -> list[Party]:
         )
         for one in render.of("Cluster")
     ]
-    return [*ours, *databases, *OUTSIDE]
+    solvers = [SOLVER] if render.of("Ingress") else []
+    return [*ours, *databases, *solvers, *OUTSIDE]
 
 
 def allowed(render: Render, direction: Direction) -> set[Flow]:
@@ -187,5 +190,7 @@ def _of_operators(render: Render) -> Iterator[Flow]:
             yield pod.owner, COLLECTOR.name, 4318  # the setting trace_url may name it
     if render.of("Ingress"):
         yield from ((INGRESS.name, pod.owner, 8080) for pod in render.pods_of("gateway"))
+        yield from ((SOLVER.name, dns.name, 53) for dns in (DNS, NODE_DNS))
+        yield INGRESS.name, SOLVER.name, 8089
     if render.of("ScaledObject"):
         yield from ((KEDA.name, pod.owner, 6379) for pod in render.pods_of("valkey"))

@@ -6,6 +6,7 @@ The restricted Pod Security Standard, and the rules of kube-linter and checkov t
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from tests.k8s.flows import SOLVER
 from tests.k8s.rendering import Object, Pod, Render, where
 from tests.k8s.selecting import matches
 
@@ -154,8 +155,9 @@ def a_selector_selects_no_other_pods(render: Render) -> Iterator[str]:
 @_rule
 def nothing_dangles(render: Render) -> Iterator[str]:
     """A Service, a budget or a policy that is about no pod at all: a label was misspelt."""
-    # The operator makes these pods.
+    # Operators make these pods.
     operated = [{"cnpg.io/cluster": one["metadata"]["name"]} for one in render.of("Cluster")]
+    operated += [dict(SOLVER.labels) for _ in render.of("Ingress")]
     there = [*operated, *(pod.labels for pod in render.pods)]
     for one in render.of("Service", "PodDisruptionBudget", "NetworkPolicy"):
         selector = one["spec"].get("podSelector", one["spec"].get("selector"))

@@ -38,6 +38,7 @@ _MISTAKES: dict[str, Callable[[Render], Any]] = {
     "another namespace's gateway": lambda of: _policy(of, "valkey")["ingress"][0]["from"][0].update(
         namespaceSelector={}
     ),
+    "no certificate comes": lambda of: _policy(of, "acme-solver")["ingress"].clear(),
     "nothing is denied": lambda of: _policy(of, "default-deny").update(podSelector={"matchLabels": {"no": "pod"}}),
 }
 
