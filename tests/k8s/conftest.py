@@ -1,4 +1,6 @@
-"""Every overlay, and every combination of components that docs/deployment.md allows, rendered once a test run."""
+"""Every overlay, those that docs/deployment.md has its reader write, and every combination of components that it
+allows, rendered once a test run.
+"""
 
 import shutil
 from collections.abc import Callable
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.k8s.documented import YOURS, overlays
 from tests.k8s.rendering import K8S, Render, render
 
 OVERLAYS = ("kind-cpu", "gpu", "gpu-large")
@@ -29,12 +32,11 @@ def combinations() -> dict[str, Combination]:
         f"base + {' + '.join(needed)}": ("base", (*needed, "release")) for needed in chosen
     }
     found["kind-cpu + all that can be added"] = ("overlays/kind-cpu", (*_ADDED, "release"))
-    found["gpu + loadtest"] = ("overlays/gpu", ("loadtest", "release"))
     found["gpu + multi-gpu-trainer"] = ("overlays/gpu", ("multi-gpu-trainer", "release"))
     return found
 
 
-NAMES = (*OVERLAYS, *combinations())
+NAMES = (*OVERLAYS, *YOURS, *combinations())
 
 Rendered = Callable[[str], Render]
 
@@ -44,7 +46,10 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     """The render of an overlay or a combination, by its name."""
     copied = tmp_path_factory.mktemp("k8s") / "k8s"
     shutil.copytree(K8S, copied)
-    folders = {overlay: copied / "overlays" / overlay for overlay in OVERLAYS}
+    folders = {overlay: copied / "overlays" / overlay for overlay in (*OVERLAYS, *YOURS)}
+    for name, text in overlays().items():
+        folders[name].mkdir()
+        (folders[name] / "kustomization.yaml").write_text(text)
     for number, (name, (base, components)) in enumerate(combinations().items()):
         folders[name] = copied / "overlays" / f"combination-{number}"
         _write(folders[name], base, components)

@@ -1,18 +1,28 @@
-"""What docs/deployment.md tells a platform engineer: its commands, and the Secrets that they make."""
+"""What docs/deployment.md tells a platform engineer: its commands, the Secrets that they make, overlays to write."""
 
 import re
 import shlex
+from typing import Any
+
+import yaml
 
 from tests.k8s.rendering import ROOT
 
 PAGE = ROOT / "docs" / "deployment.md"
+YOURS = ("yours", "yours-loadtest")
+"""The overlays that the page has its reader write."""
 
 
 def commands() -> list[list[str]]:
     """Each command of the page's shell blocks, as words."""
-    blocks = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    lines = "".join(_blocks("bash")).replace("\\\n", " ").splitlines()
     return [shlex.split(line, comments=True) for line in lines if shlex.split(line, comments=True)]
+
+
+def overlays() -> dict[str, str]:
+    """The kustomization of each of YOURS, word for word. Raises ValueError where the page has more or fewer."""
+    whole = [text for text in _blocks("yaml") if _is_whole(yaml.safe_load(text))]
+    return dict(zip(YOURS, whole, strict=True))
 
 
 def secrets() -> dict[str, dict[str, str]]:
@@ -24,3 +34,11 @@ def secrets() -> dict[str, dict[str, str]]:
             pairs = [word.partition("=")[2].partition("=") for word in words if word.startswith("--from-literal=")]
             found[name] = {key: value for key, _, value in pairs}
     return found
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def _is_whole(found: dict[str, Any]) -> bool:
+    return "resources" in found
