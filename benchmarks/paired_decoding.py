@@ -45,7 +45,7 @@ PROMPT = "Describe the image."
 TOKENS = 96
 RATIO = 0.6
 MAX_NUM_SEQS = 256
-ROUNDS = {1: 14, 8: 7, 64: 4}
+ROUNDS = {1: 10, 8: 6, 64: 4}
 ORDINARY_ROUNDS = {1: 14, 8: 7}
 """Pairs, or requests, in flight -> rounds: the fewer in flight, the shorter a round."""
 IN_TURN = 4
