@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,18 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).parent.parent
+
+
+def answers(url: str, timeout_s: float, is_alive: Callable[[], bool]) -> bool:
+    """Whether `url` is answered with success within `timeout_s`, while what should answer is alive."""
+    deadline = time.monotonic() + timeout_s
+    with httpx.Client(timeout=5, verify=False) as http:  # certificates take 25 ms to read, each time
+        while is_alive() and time.monotonic() < deadline:
+            with suppress(httpx.TransportError):  # not listening yet
+                if http.get(url).is_success:
+                    return True
+            time.sleep(0.1)
+    return False
 
 
 @dataclass
@@ -25,15 +37,10 @@ class Part:
 
     def wait_until_ready(self, timeout_s: float = 60) -> None:
         """Raises RuntimeError with the end of the log when the part ends or is not ready in time."""
-        deadline = time.monotonic() + timeout_s
-        with httpx.Client(timeout=5, verify=False) as http:  # certificates take 25 ms to read, each time
-            while time.monotonic() < deadline:
-                if self.process.poll() is not None:
-                    raise RuntimeError(f"{self.process.args!r} ended with {self.process.returncode}:\n{self.tail()}")
-                with suppress(httpx.TransportError):  # not listening yet
-                    if http.get(self.ready_url).is_success:
-                        return
-                time.sleep(0.1)
+        if answers(self.ready_url, timeout_s, lambda: self.process.poll() is None):
+            return
+        if self.process.returncode is not None:
+            raise RuntimeError(f"{self.process.args!r} ended with {self.process.returncode}:\n{self.tail()}")
         raise RuntimeError(f"{self.ready_url} is not ready after {timeout_s} s:\n{self.tail()}")
 
     def kill(self) -> None:

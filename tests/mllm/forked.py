@@ -7,18 +7,16 @@ engine in a process of its own. Only the imports are shared, a dozen seconds of 
 import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Literal
 
-import httpx
-
 from tests.conftest import free_port
 from tests.mllm.on_a_cpu import serve
 from tests.mllm.server import START_TIMEOUT_S, MllmServer
+from tests.processes import answers
 from workers.mllm.__main__ import launch_from
 from workers.mllm.launch import arguments, environment
 
@@ -66,12 +64,8 @@ def forked(model: Path | str, *flags: str, log: Path, mode: Mode = "synchronous"
 
 
 def _wait_until_ready(process: ForkServerProcess, server: MllmServer, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while process.is_alive() and time.monotonic() < deadline:
-        with suppress(httpx.TransportError):  # not listening yet
-            if httpx.get(f"{server.url}/health", timeout=5).is_success:
-                return
-        time.sleep(0.1)
+    if answers(f"{server.url}/health", START_TIMEOUT_S, process.is_alive):
+        return
     tail = log.read_text(errors="replace").splitlines()[-30:] if log.exists() else []
     raise RuntimeError("\n".join([f"{server.url} is not ready; exit status {process.exitcode}:", *tail]))
 
