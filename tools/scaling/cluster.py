@@ -140,6 +140,7 @@ def simulate(arrivals: Sequence[float], capacity: Capacity, scalings: Mapping[st
     jobs = candidates = 0.0
     admitted, generated = [0.0], [0.0]  # in all, before each second
     seen: list[float] = []
+    by_a_full_one = 0.0
     for second, arrived in enumerate(arrivals):
         ready = {name: part.ready(second) for name, part in parts.items()}
         room = ready[GATEWAY] * ready[MLLM] * capacity.concurrency
@@ -159,13 +160,14 @@ def simulate(arrivals: Sequence[float], capacity: Capacity, scalings: Mapping[st
         waiting = _REQUESTS_OF_A_PAIR * max(0.0, in_generation - ready[MLLM] * capacity.seats)
         if second % LOOK_S == 0:
             seen.append(_made_by_a_full_one(seconds, generated))
+            by_a_full_one = max(seen[-SEEN_S // LOOK_S :])
         moment = {
             "jobs": jobs,
             "candidates": candidates,
             "jobs lag": jobs_lag,
             "candidates lag": candidates_lag,
             "requests waiting": waiting,
-            _BY_A_FULL_ONE: max(seen[-SEEN_S // LOOK_S :]),
+            _BY_A_FULL_ONE: by_a_full_one,
         }
         in_all = {"admitted": admitted, "generated": generated}
         for part in (one for one in parts.values() if acts(one.scaling, second)):

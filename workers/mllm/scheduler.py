@@ -287,7 +287,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         in_flight = request.num_output_placeholders
         # The V2 runner holds a request's token in flight for as long as the request runs, and vLLM notes nothing.
         was_scheduled = self.use_v2_model_runner or request.request_id in self.prev_step_scheduled_req_ids
-        remaining = request.num_tokens + in_flight - request.num_computed_tokens
+        remaining = _remaining(request, request.num_computed_tokens)
         return Member(remaining, request.num_output_tokens, in_flight, was_scheduled)
 
     @property
