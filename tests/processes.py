@@ -27,6 +27,16 @@ def answers(url: str, timeout_s: float, is_alive: Callable[[], bool]) -> bool:
     return False
 
 
+def eventually(holds: Callable[[], bool], timeout_s: float) -> bool:
+    """Whether it holds within `timeout_s`; for tests that are not asynchronous."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
 @dataclass
 class Part:
     """A running part; `log` holds what it printed."""

