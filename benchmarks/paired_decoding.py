@@ -1,12 +1,11 @@
 """What paired decoding costs, and what it gains: ratios, each of two ways measured in turns in one run.
 
-    python -m benchmarks.paired_decoding [--twins] [--loop] [--ordinary] [--processor] [--kernel]    (default: all)
+    python -m benchmarks.paired_decoding [--twins] [--loop] [--ordinary] [--processor]    (default: all)
 
 --twins      tokens/s of N twin pairs against the same 2N requests without twin arguments, on the same server
 --loop       tokens/s of 64 twin pairs in flight against Hugging Face's two-pass loop, at batch 1 and its best batch
 --ordinary   an ordinary request's latency on a server with scheduler and processor loaded, against one without
 --processor  the logits processor's share of a step with 64 twins and a vocabulary of 128,000; what grows with steps
---kernel     the processor's call alone against the bandwidth of memory, on a GPU where there is one
 
 Every answer has the same number of tokens (`ignore_eos`). In each round the two ways go in the order A B B A on the
 same images, so that neither always finds the caches warm; the median over the rounds counts. In each of the N places
@@ -260,15 +259,9 @@ def _loop_rate(loop: Any, threads: int, batch: int, repeats: int) -> float:
 
 
 def processor_alone() -> dict[str, Any]:
-    from benchmarks.blend_kernel import share_of_a_step
+    from benchmarks.processor_share import share_of_a_step
 
     return share_of_a_step()
-
-
-def kernel_alone() -> dict[str, Any]:
-    from benchmarks.blend_kernel import kernel
-
-    return kernel()
 
 
 PARTS: dict[str, Callable[[], Any]] = {
@@ -276,7 +269,6 @@ PARTS: dict[str, Callable[[], Any]] = {
     "loop": served_against_loop,
     "ordinary": ordinary_with_and_without,
     "processor": processor_alone,
-    "kernel": kernel_alone,
 }
 
 
@@ -289,7 +281,7 @@ def main() -> None:
         found = PARTS[part]()
         result = asyncio.run(found) if asyncio.iscoroutine(found) else found
         settings = {"tokens": TOKENS, "in_turn": IN_TURN, "hallucination_ratio": RATIO, "threads": MLLM_THREADS}
-        path = write_result(f"paired_decoding_{part}", result if part in {"processor", "kernel"} else settings | result)
+        path = write_result(f"paired_decoding_{part}", result if part == "processor" else settings | result)
         print(f"written to {path}")
 
 

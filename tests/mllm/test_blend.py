@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from workers.mllm.blend import Draw, Mixture, draw_tokens, only, uniform, warm
+from workers.mllm.blend import Draw, Mixture, draw_tokens, leave_only, uniform, warm
 
 
 def draw_of(twins: int, temperature: float = 1.0, min_p: float = 0.0, seed: int = 0) -> Draw:
@@ -108,7 +108,23 @@ def test_temperature_and_min_p_cut_as_vllm_does() -> None:
     assert warm(logits, draw_of(1)).isfinite().all()
 
 
-def test_forced_logits_leave_one_choice() -> None:
-    forced = only(torch.tensor([2, 0]), 4)
-    assert forced.argmax(1).tolist() == [2, 0]
-    assert forced.softmax(1).max(1).values.tolist() == [1.0, 1.0]
+def test_both_rows_of_twins_are_left_one_choice_and_no_other_row_is_touched() -> None:
+    logits = torch.randn(5, 4)
+    before = logits.clone()
+    leave_only(torch.tensor([2, 0]), logits, (torch.tensor([4, 1]), torch.tensor([0, 2])))
+    assert torch.equal(logits[3], before[3])
+    forced = logits[[4, 0, 1, 2]]
+    assert forced.argmax(1).tolist() == [2, 2, 0, 0]
+    assert forced.softmax(1).max(1).values.tolist() == [1.0] * 4
+
+
+def test_both_rows_of_twins_are_given_the_blend_and_no_other_row_is_touched() -> None:
+    logits = torch.randn(5, 7)
+    before = logits.clone()
+    rows = torch.tensor([4, 1]), torch.tensor([0, 2])
+    mixture = Mixture.of(*rows, torch.tensor([0.6, 1.0]))
+    blended = mixture.of_logits(logits)
+    mixture.write(logits, rows)
+    assert torch.equal(logits[3], before[3])
+    assert torch.equal(logits[[4, 1]], blended)
+    assert torch.equal(logits[[0, 2]], blended)

@@ -1,6 +1,6 @@
 """What a step of the logits processor is made of: as many operations for many twins as for one, and no waiting."""
 
-from benchmarks.blend_kernel import growth, operations
+from benchmarks.processor_share import growth, operations
 
 
 def test_a_step_is_the_same_operations_for_few_twins_and_for_many_and_waits_for_none() -> None:

@@ -25,7 +25,7 @@ from vllm.v1.worker.gpu.sample.logits_processor import (
 from vllm.v1.worker.gpu.sample.sampler import Sampler
 from vllm.v1.worker.gpu.states import RequestState
 
-from benchmarks.blend_kernel import Operations
+from benchmarks.processor_share import Operations
 from tests.mllm.client import xargs
 from workers.mllm.processor import PairedDecoding
 from workers.mllm.v2 import PairedDecodingV2

@@ -1,6 +1,7 @@
 """The arithmetic of paired decoding on plain tensors: blend the rows of twins, and draw one token for both. Pure."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 _GOLDEN = -0x61C8864680B583EB  # 2**64 divided by the golden ratio, as a signed 64-bit number
 _MIX_1 = -0x40A7B892E31B1A47  # the two multipliers of splitmix64 (Steele, Lea and Flood, OOPSLA 2014)
 _MIX_2 = -0x6B2FB644ECCEEE15
+_HAS_TRITON = find_spec("triton") is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,34 @@ class Mixture:
         h = 0 gives g and h = 1 gives b to the last bit. A token that one of them rules out by minus infinity is ruled
         out in the blend, whatever the sign of its weight.
         """
+        if _is_fusible(logits):
+            from workers.mllm import fused
+
+            blended = logits.new_empty(len(self.read[0]), logits.shape[1])
+            fused.blend(logits, self.read, self.weight, blended, torch.arange(len(blended), device=logits.device))
+            return blended
         g, b = (logits.index_select(0, rows) for rows in self.read)
         is_ruled_out = torch.minimum(g, b).isneginf()
         return g.mul_(self.weight[0]).addcmul_(b, self.weight[1]).masked_fill_(is_ruled_out, -torch.inf)
+
+    def write(self, logits: Tensor, rows: tuple[Tensor, Tensor]) -> None:
+        """Give both rows of every twin its blend. logits: [rows, vocab] float32; rows, [twins] int64 each.
+
+        No twin may read a row that another writes.
+        """
+        if _is_fusible(logits):
+            from workers.mllm import fused
+
+            fused.blend(logits, self.read, self.weight, logits, *rows)
+            return
+        blended = self.of_logits(logits)
+        for written in rows:
+            logits.index_copy_(0, written, blended)
+
+
+def _is_fusible(logits: Tensor) -> bool:
+    """Whether one kernel can do it: Triton comes with torch's CUDA build, and takes seconds to import."""
+    return logits.is_cuda and _HAS_TRITON and logits.dtype == torch.float32 and logits.stride(1) == 1
 
 
 def _mix(x: Tensor) -> Tensor:
@@ -86,7 +113,11 @@ def draw_tokens(logits: Tensor, draw: Draw, steps: Tensor) -> Tensor:
     return tokens.clamp(max=logits.shape[1] - 1)  # past the end when a model's logits are no numbers
 
 
-def only(tokens: Tensor, vocab: int) -> Tensor:
-    """Logits that leave one choice: 0 for the token, minus infinity for the rest: [twins, vocab] float32."""
-    forced = torch.full((len(tokens), vocab), -torch.inf, device=tokens.device)
-    return forced.scatter_(1, tokens.unsqueeze(1), 0.0)
+def leave_only(tokens: Tensor, logits: Tensor, rows: tuple[Tensor, Tensor]) -> None:
+    """Leave both rows of every twin one choice: 0 for its token, minus infinity for the rest.
+
+    tokens, [twins] int64; logits: [rows, vocab] float32; rows, [twins] int64 each.
+    """
+    both = torch.cat(rows)
+    logits.index_fill_(0, both, -torch.inf)
+    logits[both, tokens.repeat(2)] = 0.0

@@ -16,7 +16,7 @@ from vllm.config import VllmConfig
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
-from workers.mllm.blend import Mixture, only
+from workers.mllm.blend import Mixture, leave_only
 from workers.mllm.lottery import Entrant, Lottery, to_device
 from workers.mllm.spare_slot import add_spare_slot
 from workers.mllm.twins import Role, check_admissible, twin_of
@@ -43,12 +43,11 @@ class _Group:
 
     def write(self, logits: Tensor) -> None:
         """Give both rows of every twin the same logits; logits: [rows, vocab] float32."""
-        values = self.mixture.of_logits(logits)
-        if self.lottery is not None:
+        if self.lottery is None:
+            self.mixture.write(logits, self.rows)
+        else:
             steps = to_device(list(map(len, self.sampled)), logits.device, torch.int64)
-            values = only(self.lottery.tokens(values, steps), logits.shape[1])
-        for rows in self.rows:
-            logits.index_copy_(0, rows, values)
+            leave_only(self.lottery.tokens(self.mixture.of_logits(logits), steps), logits, self.rows)
 
 
 class PairedDecoding(LogitsProcessor):  # type: ignore[misc]

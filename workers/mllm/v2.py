@@ -24,7 +24,7 @@ from vllm import SamplingParams
 from vllm.config import VllmConfig
 from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext, LogitsProcessor, LogitsProcRequestState
 
-from workers.mllm.blend import Mixture, only
+from workers.mllm.blend import Mixture, leave_only
 from workers.mllm.lottery import Entrant, Lottery, to_device
 from workers.mllm.twins import Role, check_admissible, twin_of
 
@@ -137,12 +137,17 @@ class PairedDecodingV2(LogitsProcessor):  # type: ignore[misc]
         is_lone = (grounded < 0) | (blind < 0)  # such a row repeats the pair's first, and writes the same there
         grounded = torch.where(is_lone, grounded[:, :1], grounded).flatten()
         blind = torch.where(is_lone, blind[:, :1], blind).flatten()
-        values = Mixture.of(grounded, blind, group.ratio).of_logits(logits)
+        mixture = Mixture.of(grounded, blind, group.ratio)
         if group.lottery is not None:
             prompt = self._states.prompt_len.gpu[group.grounded].repeat_interleave(self._row_of.shape[1])
-            values = only(group.lottery.tokens(values, positions[grounded] + 1 - prompt), logits.shape[1])
-        logits[grounded] = values
-        logits[blind] = values
+            tokens = group.lottery.tokens(mixture.of_logits(logits), positions[grounded] + 1 - prompt)
+            leave_only(tokens, logits, (grounded, blind))
+        elif self._row_of.shape[1] == 1:
+            mixture.write(logits, (grounded, blind))
+        else:  # a lone row's pair is written more than once
+            blended = mixture.of_logits(logits)
+            logits[grounded] = blended
+            logits[blind] = blended
 
     def _group(self, pairs: Slots) -> list[_Group]:
         """The greedy twins and the others, with one entry for each row that a twin may have."""
