@@ -88,6 +88,25 @@ def test_the_demo_ends_with_every_scene_scored_and_all_its_files(tmp_path: Path)
     assert not (out / "stack").exists()
 
 
+@pytest.mark.timeout(280)
+def test_the_demo_says_which_scene_did_not_come_out_scores_the_others_and_fails(tmp_path: Path) -> None:
+    """A scene's file is spoilt while the stack starts."""
+    out = tmp_path / "demo"
+    command = [sys.executable, "-m", "judgefree", "demo", "--count", "3", "--out", str(out)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert eventually(lambda: (out / "stack" / "logs").exists(), 60)
+        spoilt = sorted((out / "scenes").glob("*.png"))[1]
+        spoilt.write_bytes(b"no image")
+        said, errors = running.communicate(timeout=240)
+    assert running.returncode == 1
+    assert "2 pairs:" in said
+    unwrapped = " ".join(errors.split())
+    assert f"{spoilt}: " in unwrapped
+    assert "image that can be read" in unwrapped
+    assert json.loads((out / "summary.json").read_text())["pairs"] == 2
+    assert (out / "stack" / "logs").exists(), "what is left says why"
+
+
 @contextmanager
 def up(command: list[str], settings: dict[str, str], log: Path) -> Iterator[tuple[Part, str]]:
     """A running `judgefree up` that is ready, and its gateway's URL; nothing of it is left afterwards."""
