@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from pairs.errors import GenerationFailed, ModelUnavailable
+from pairs.errors import AdapterNotLoaded, GenerationFailed, ModelUnavailable
 from service.choice import Form, Load, choose
 from service.replica import Replica
 from service.watch import ModelWatch
@@ -40,7 +40,7 @@ class Turns:
             replica.lost(error)
             raise
         except GenerationFailed as error:
-            if error.is_permanent:  # the pair's own fault
+            if error.is_permanent or isinstance(error, AdapterNotLoaded):  # no fault of the replica's
                 raise
             self._failed(replica, form)
             if not await replica.look():  # it fell and took the request with it

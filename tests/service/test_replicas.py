@@ -263,6 +263,21 @@ async def test_an_adapter_is_loaded_at_each_replica_and_again_at_one_that_was_st
         assert {candidate.policy.adapter for candidate in found} == {"mine"}
 
 
+async def test_an_adapter_that_is_gone_is_not_held_against_the_replicas(
+    make_settings: MakeSettings, three: list[LittleVllm]
+) -> None:
+    """One that vLLM was started with, and that is not registered: until the next probe the gateway asks for it."""
+    for server in three:
+        server.adapters["by-hand"], server.takes_s = "/by-hand", 0.3
+    settings = make_settings(mllm_url=urls(three), adapter="by-hand", pairer_concurrency=1, max_attempts=1)
+    async with serving(settings) as served:
+        await submit(served, pictures(9), hallucination__ratio=RATIO)
+        for server in three:
+            server.adapters.clear()
+        await until(lambda: failures(served, "dead") > 0)
+        assert "failing" not in served.gateway.watch.states()
+
+
 async def test_a_name_stands_for_the_addresses_that_it_has_at_the_time(
     make_settings: MakeSettings, zone: Zone, three: list[LittleVllm]
 ) -> None:
