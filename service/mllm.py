@@ -4,7 +4,7 @@ import base64
 import json
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -24,6 +24,12 @@ Role = Literal["grounded", "blind"]
 _PROBE_TIMEOUT_S = 5.0
 _IDLE_CONNECTION_S = 2.0
 """Well below the 5 s after which vLLM closes an idle connection: a request sent just then would be lost."""
+_WHOLE_BYTES = 256 * 1024
+"""An image of up to so many bytes goes out in one piece. Of a larger one no whole copy is made: many pairs wait at a
+time, and each would hold several for as long as its answers take."""
+_PIECE_BYTES = 48 * 1024
+"""A multiple of 3, so that the pieces' base64 is that of the whole."""
+_URI = "data:image/png;base64,"
 _LEAKS = re.compile(r"(?:/[\w.-]+){2,}|://|\d+\.\d+\.\d+\.\d+|Traceback|File \"")
 
 _log = structlog.get_logger(__name__)
@@ -64,6 +70,24 @@ class Question:
     twin: Twin | None = None
 
 
+@dataclass(frozen=True)
+class _Streamed:
+    """The body of a request, in which the base64 of `png` stands between `head` and `tail`; made while it is sent."""
+
+    head: bytes
+    png: bytes
+    tail: bytes
+
+    def __len__(self) -> int:
+        return len(self.head) + (len(self.png) + 2) // 3 * 4 + len(self.tail)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self.head
+        for start in range(0, len(self.png), _PIECE_BYTES):
+            yield base64.b64encode(self.png[start : start + _PIECE_BYTES])
+        yield self.tail
+
+
 class NotServed(ModelUnavailable):
     """The replica knows no model or adapter of the name that it was asked for."""
 
@@ -102,7 +126,7 @@ class Mllm:
 
     async def load_adapter(self, name: str, path: str) -> None:
         """Make the replica load an adapter; raises AdapterNotLoaded when it cannot."""
-        request = {"lora_name": name, "lora_path": path}
+        request = json.dumps({"lora_name": name, "lora_path": path}).encode()
         status, content = await self._exchange("POST", "/v1/load_lora_adapter", self._patience, request)
         if status == HTTPStatus.OK or name in await self.adapters():  # another gateway may have been quicker
             return
@@ -117,17 +141,14 @@ class Mllm:
 
     async def count_tokens(self, model: str, prompt: str, png: bytes) -> int:
         """The tokens that prompt and image take in the model's context."""
-        request = {"model": model, "messages": _messages(prompt, png)}
-        return int(json.loads(await self._post("/tokenize", request))["count"])
+        return int(json.loads(await self._post("/tokenize", _body(model, prompt, png)))["count"])
 
     async def ask(self, model: str, question: Question, trace: str | None = None) -> RawAnswer:
         """The answer of the model or adapter `model`; raises NotServed when the replica knows none of that name.
 
         `trace` is a traceparent: what vLLM traces of the request becomes part of that trace.
         """
-        request: dict[str, Any] = {
-            "model": model,
-            "messages": _messages(question.prompt, question.png),
+        more: dict[str, Any] = {
             "max_tokens": question.sampling.max_tokens,
             "temperature": question.sampling.temperature,
             "top_p": question.sampling.top_p,
@@ -135,8 +156,9 @@ class Mllm:
             "seed": question.seed,
         }
         if question.twin is not None:
-            request["vllm_xargs"] = question.twin.xargs()
-        choice = json.loads(await self._post("/v1/chat/completions", request, trace))["choices"][0]
+            more["vllm_xargs"] = question.twin.xargs()
+        body = _body(model, question.prompt, question.png, **more)
+        choice = json.loads(await self._post("/v1/chat/completions", body, trace))["choices"][0]
         if choice["finish_reason"] not in ("stop", "length"):
             raise GenerationFailed(f"the model stopped early: {_presentable(str(choice.get('stop_reason')))}")
         return RawAnswer(text=choice["message"]["content"] or "", finish_reason=choice["finish_reason"])
@@ -147,8 +169,8 @@ class Mllm:
             raise ModelUnavailable("The model is not well just now; try again shortly.")
         return content
 
-    async def _post(self, path: str, request: dict[str, Any], trace: str | None = None) -> bytes:
-        status, content = await self._exchange("POST", path, self._patience, request, trace)
+    async def _post(self, path: str, body: bytes | _Streamed, trace: str | None = None) -> bytes:
+        status, content = await self._exchange("POST", path, self._patience, body, trace)
         match status:
             case HTTPStatus.OK:
                 return content
@@ -166,14 +188,16 @@ class Mllm:
         method: str,
         path: str,
         patience: ClientTimeout,
-        request: dict[str, Any] | None = None,
+        body: bytes | _Streamed | None = None,
         trace: str | None = None,
     ) -> tuple[int, bytes]:
         """Status and content of the answer."""
-        headers = {"traceparent": trace} if trace else None
+        headers = {"traceparent": trace} if trace else {}
+        if body is not None:
+            headers |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
         try:
             async with self._http.request(
-                method, self._url + path, json=request, headers=headers, timeout=patience, allow_redirects=False
+                method, self._url + path, data=body, headers=headers, timeout=patience, allow_redirects=False
             ) as response:
                 return response.status, await response.read()
         except SocketTimeoutError as error:
@@ -216,11 +240,20 @@ def _served(models: list[dict[str, Any]], version: str) -> Served:
     return Served(name, Policy(model=public_name(name)), int(bases[0]["max_model_len"]), version, adapters)
 
 
+def _body(model: str, prompt: str, png: bytes | None, **more: Any) -> bytes | _Streamed:
+    if png is None or len(png) <= _WHOLE_BYTES:
+        return json.dumps({"model": model, "messages": _messages(prompt, png), **more}).encode()
+    around = json.dumps({"model": model, "messages": _messages(prompt, b""), **more})
+    before = f'{{"url": "{_URI}'  # its quotation marks are escaped wherever a text of the request has them
+    place = around.index(before) + len(before)
+    return _Streamed(around[:place].encode(), png, around[place:].encode())
+
+
 def _messages(prompt: str, png: bytes | None) -> list[dict[str, Any]]:
     text = {"type": "text", "text": prompt}
     if png is None:
         return [{"role": "user", "content": [text]}]
-    uri = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    uri = _URI + base64.b64encode(png).decode()
     return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": uri}}, text]}]
 
 
