@@ -75,7 +75,7 @@ def ways_of(twins: int, vocab: int) -> dict[str, Callable[[], None]]:
     """What the logits processor does at a step, when all twins are greedy and when all are drawn."""
     logits = torch.randn(2 * twins, vocab, device=DEVICE)
     rows = torch.arange(twins, device=DEVICE), torch.arange(twins, 2 * twins, device=DEVICE).flip(0)
-    mixture = Mixture.of(*rows, torch.full((twins,), RATIO, device=DEVICE))
+    mixture = Mixture.of(*rows, torch.full((twins,), RATIO, device=DEVICE), is_convex=True)
     numbers = torch.arange(twins, device=DEVICE)
     draw = Draw(torch.ones(twins, device=DEVICE), torch.zeros(twins, device=DEVICE), seed=numbers)
 

@@ -10,8 +10,8 @@ def draw_of(twins: int, temperature: float = 1.0, min_p: float = 0.0, seed: int 
     return Draw(torch.full((twins,), temperature), torch.full((twins,), min_p), torch.arange(seed, seed + twins))
 
 
-def blend_of_two(logits: torch.Tensor, ratio: float) -> torch.Tensor:
-    return Mixture.of(torch.tensor([0]), torch.tensor([1]), torch.tensor([ratio])).of_logits(logits)
+def blend_of_two(logits: torch.Tensor, ratio: float, is_convex: bool = False) -> torch.Tensor:
+    return Mixture.of(torch.tensor([0]), torch.tensor([1]), torch.tensor([ratio]), is_convex).of_logits(logits)
 
 
 def test_blend_is_the_formula_row_by_row_and_exact_at_both_ends() -> None:
@@ -35,6 +35,8 @@ def test_a_token_that_a_context_rules_out_stays_out_unless_that_context_has_no_w
     else:
         torch.testing.assert_close(blended[0], (1 - ratio) * grounded[0] + ratio * blind[0])
         assert blended[1:].isneginf().all()
+    if 0 <= ratio <= 1:
+        assert torch.equal(blend_of_two(torch.stack([grounded, blind]), ratio, is_convex=True)[0], blended)
 
 
 def test_a_models_nan_is_not_hidden() -> None:

@@ -17,18 +17,22 @@ class Mixture:
     """The rows of some twins and what each weighs, ready for step after step: nothing here depends on logits.
 
     read, [twins] int64 each: the row that stands for each context. weight, [twins, 1] float32 each: of g and of b.
+    is_convex: no weight is negative.
     """
 
     read: tuple[Tensor, Tensor]
     weight: tuple[Tensor, Tensor]
+    is_convex: bool
 
     @classmethod
-    def of(cls, grounded_rows: Tensor, blind_rows: Tensor, ratios: Tensor) -> "Mixture":
-        """grounded_rows, blind_rows: [twins] int64; ratios: [twins] float."""
-        h = ratios.unsqueeze(1)
-        # A context without weight is not read: nought times minus infinity is no number.
+    def of(cls, grounded_rows: Tensor, blind_rows: Tensor, ratios: Tensor, is_convex: bool = False) -> "Mixture":
+        """grounded_rows, blind_rows: [twins] int64; ratios: [twins] float; is_convex: all of them are known to be in
+        [0, 1], which is cheaper."""
+        # A context without weight is not read, and the other one is twice, by halves: nought times minus infinity is
+        # no number.
         read = torch.where(ratios == 1, blind_rows, grounded_rows), torch.where(ratios == 0, grounded_rows, blind_rows)
-        return cls(read, (1 - h, h))
+        h = torch.where((ratios == 0) | (ratios == 1), 0.5, ratios).unsqueeze(1)
+        return cls(read, (1 - h, h), is_convex)
 
     def of_logits(self, logits: Tensor) -> Tensor:
         """`(1 - h) * g + h * b` for every twin at once: [twins, vocab]. logits: [rows, vocab] float.
@@ -43,8 +47,9 @@ class Mixture:
             fused.blend(logits, self.read, self.weight, blended, torch.arange(len(blended), device=logits.device))
             return blended
         g, b = (logits.index_select(0, rows) for rows in self.read)
-        is_ruled_out = torch.minimum(g, b).isneginf()
-        return g.mul_(self.weight[0]).addcmul_(b, self.weight[1]).masked_fill_(is_ruled_out, -torch.inf)
+        is_ruled_out = None if self.is_convex else torch.minimum(g, b).isneginf()
+        blended = g.mul_(self.weight[0]).addcmul_(b, self.weight[1])
+        return blended if is_ruled_out is None else blended.masked_fill_(is_ruled_out, -torch.inf)
 
     def write(self, logits: Tensor, rows: tuple[Tensor, Tensor]) -> None:
         """Give both rows of every twin its blend. logits: [rows, vocab] float32; rows, [twins] int64 each.

@@ -92,11 +92,12 @@ class PairedDecoding(LogitsProcessor):  # type: ignore[misc]
         members = [self._rows[grounded] for grounded, _ in pairs]
         entrants = [member.entrant for member in members]
         grounded, blind = (to_device(rows, self._device, torch.int64) for rows in zip(*pairs, strict=True))
-        ratios = to_device([entrant.twin.ratio for entrant in entrants], self._device, torch.float32)
+        ratios = [entrant.twin.ratio for entrant in entrants]
+        on_device = to_device(ratios, self._device, torch.float32)
         is_greedy = entrants[0].is_greedy
         return _Group(
             rows=(grounded, blind),
-            mixture=Mixture.of(grounded, blind, ratios),
+            mixture=Mixture.of(grounded, blind, on_device, is_convex=all(0 <= h <= 1 for h in ratios)),
             lottery=None if is_greedy else Lottery.of(entrants, self._vocab, self._device),
             sampled=[member.sampled for member in members],
         )
