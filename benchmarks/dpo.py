@@ -17,13 +17,12 @@ what `tools.memory` predicts. Writes benchmarks/results/dpo.json, or dpo_tiny.js
 """
 
 import argparse
-import asyncio
+import hashlib
 import io
 import json
 import multiprocessing
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -42,7 +41,6 @@ from benchmarks.machine import write_result
 from demo.captions import DEFAULT_PROMPT, caption, words_of
 from demo.scenes import draw_scenes, pixels_of
 from demo.worlds import IMAGE_SIDE, SHAPES
-from pairs.blobs import Blobs
 from pairs.settings import local_model
 from pairs.store import PairFilter
 from tools.architecture import CLIP_L_336, Decoder, Llava, Sight, Tower
@@ -56,6 +54,7 @@ LLAVA = Llava(
     Decoder(layers=28, hidden=1024, heads=16, kv_heads=16, head_dim=64, intermediate=3072, vocabulary=32064),
     CLIP_L_336.sight,
 )
+Answer = TypeVar("Answer")
 IMAGES = 64
 """Distinct images; each is of many pairs."""
 
@@ -98,7 +97,7 @@ class Scenes:
             at = index % IMAGES
             yield Row(
                 id=f"{index:08d}",
-                image_sha256=asyncio.run(_named(pictures[at])),
+                image_sha256=hashlib.sha256(pictures[at]).hexdigest(),
                 prompt=DEFAULT_PROMPT,
                 chosen=answers[at],
                 rejected=answers[(at + 1 + index // IMAGES) % IMAGES],
@@ -113,10 +112,6 @@ class Scenes:
         written = io.BytesIO()
         Image.fromarray(pixels).resize((self.image_side, self.image_side)).save(written, "PNG", compress_level=1)
         return written.getvalue()
-
-
-async def _named(content: bytes) -> str:
-    return await Blobs("memory://dpo").put(content)
 
 
 def write_model(folder: Path) -> None:
@@ -229,7 +224,7 @@ def measure(plan: Plan, setting: Setting) -> dict[str, Any]:
         "tokens_per_s": round((tokens[last] - tokens[first]) / took),
         "tokens_a_sequence": sequence,
         **_arithmetic(numbers, recipe.lora_rank, setting, sequence, plan.answer_tokens, took / len(steps)),
-        "peak_gb": {name: round(size / 1e9, 2) for name, size in _peak().items()},
+        "peak_gb": {name: round(size / 1e9, 3) for name, size in _peak().items()},
         "predicted_gb": predicted(numbers, recipe.lora_rank, setting, sequence),
         "loss": [round(float(logged[at]["loss"]), 4) for at in (0, last)],
     }
@@ -237,7 +232,13 @@ def measure(plan: Plan, setting: Setting) -> dict[str, Any]:
 
 def _recipe(plan: Plan, setting: Setting) -> Recipe:
     checkpointing = "--gradient-checkpointing" if setting.gradient_checkpointing else "--no-gradient-checkpointing"
-    numbers = {"steps": plan.steps, "batch-size": setting.batch_size, "workers": plan.workers, "log-every": 1}
+    numbers = {
+        "steps": plan.steps,
+        "batch-size": setting.batch_size,
+        "workers": plan.workers,
+        "log-every": 1,
+        "least": 1,
+    }
     return Recipe.read(
         [checkpointing, *(word for name, value in numbers.items() for word in (f"--{name}", str(value)))]
     )
@@ -267,19 +268,19 @@ def _arithmetic(
 
     once, all_of_it = per_step(recomputed=False), per_step(setting.gradient_checkpointing)
     return {
-        "tflop_per_step": round(once, 3),
-        "tflop_per_s": round(once / seconds, 3),
-        "tflop_per_s_with_recomputation": round(all_of_it / seconds, 3),
+        "tflop_per_step": round(once, 4),
+        "tflop_per_s": round(once / seconds, 4),
+        "tflop_per_s_with_recomputation": round(all_of_it / seconds, 4),
     }
 
 
 def predicted(model: Llava, lora_rank: int, setting: Setting, sequence: int) -> dict[str, float]:
-    """The parts of the peak as `tools.memory` computes them; without checkpointing every layer keeps its activations."""
+    """The parts of the peak by `tools.memory`; without checkpointing every layer keeps its activations."""
     found = training(model, lora_rank, setting.batch_size, sequence - model.sight.patches - PROMPT_TOKENS)
     if not setting.gradient_checkpointing:
         kept = 2 * setting.batch_size * sequence * layer_bytes_per_token(model, lora_rank) * model.decoder.layers
         found = replace(found, kept_between_layers=kept, one_layer=0)
-    return {name: round(size / 1e9, 2) for name, size in (asdict(found) | {"total": found.total}).items()}
+    return {name: round(size / 1e9, 3) for name, size in (asdict(found) | {"total": found.total}).items()}
 
 
 def _peak() -> dict[str, int]:
@@ -301,7 +302,7 @@ def matrix_product(side: int, times: int = 20) -> dict[str, Any]:
         one @ other
     _finish()
     rate = times * 2 * side**3 / (time.perf_counter() - began) / 1e12
-    return {"side": side, "dtype": str(dtype).removeprefix("torch."), "tflop_per_s": round(rate, 3)}
+    return {"side": side, "dtype": str(dtype).removeprefix("torch."), "tflop_per_s": round(rate, 4)}
 
 
 def _finish() -> None:
@@ -309,12 +310,19 @@ def _finish() -> None:
         torch.cuda.synchronize()
 
 
-def alone(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def alone(work: Callable[[], Answer]) -> Answer:
     """What `work` gives in a process of its own, forked from one that has imported the trainer."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["trainer.training"])
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(work).result()
+        return pool.submit(_in_child, work).result()
+
+
+def _in_child(work: Callable[[], Answer]) -> Answer:
+    multiprocessing.set_start_method(
+        None, force=True
+    )  # a forkserver's child would start the data loader's from one too
+    return work()
 
 
 def results(plan: Plan, batch_sizes: list[int], side: int) -> dict[str, Any]:
@@ -354,11 +362,11 @@ def main() -> None:
         result, file = results(plan, flags.batch_sizes, side=1024), "dpo_tiny"
     else:
         with tempfile.TemporaryDirectory() as name:
-            write_model(Path(name))
+            alone(partial(write_model, Path(name)))
             plan = Plan(name, LLAVA.sight.image_size, flags.answer_tokens, flags.steps, flags.warm_up, flags.workers)
             result, file = results(plan, flags.batch_sizes, side=8192), "dpo"
     print(f"written to {write_result('dpo', result, file)}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
