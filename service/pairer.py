@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any, Self
 from uuid import uuid4
@@ -31,6 +32,9 @@ _BACK_OFF_S = 1.0
 _AHEAD = 8
 """Jobs taken beyond those in generation, so that the model does not wait for the queue; taken by the half of it."""
 _RENEWALS_A_LEASE = 3
+
+_MIXING = ThreadPoolExecutor(2, "noise")
+"""An image that is mixed with noise takes up to 48 bytes a pixel meanwhile."""
 
 _VERSION = version("judgefree")
 _logger = structlog.get_logger(__name__)
@@ -245,7 +249,8 @@ async def _injected_questions(job: Job, png: bytes, seed: int) -> list[Question]
         case Method.BLEND, float(ratio):
             return _twins(job, png, seed, ratio)
         case Method.NOISE, float(share):
-            noisy = await asyncio.to_thread(mixed_with_noise, png, share, seed)
+            mixing = asyncio.get_running_loop().run_in_executor(_MIXING, mixed_with_noise, png, share, seed)
+            noisy = await mixing
             return [Question(job.prompt, noisy, job.sampling, seed)]
         case Method.PROMPT, _:
             prompt = misleading_prompt(job.prompt, job.seed, job.image.sha256)

@@ -95,6 +95,15 @@ def where(one: Object) -> str:
     return f"{one['kind']}/{one['metadata']['name']}"
 
 
+def replicas(deployment: Object, scaled_objects: list[Object]) -> tuple[int, int]:
+    """The fewest and the most that there may be."""
+    name = deployment["metadata"]["name"]
+    for one in scaled_objects:
+        if one["spec"]["scaleTargetRef"]["name"] == name:
+            return one["spec"]["minReplicaCount"], one["spec"]["maxReplicaCount"]
+    return deployment["spec"]["replicas"], deployment["spec"]["replicas"]
+
+
 def environment(render: Render, pod: Pod, container: Object) -> dict[str, str]:
     """The container's environment as far as it can be known: `$(NAME)` expanded, a Secret's value as `<SECRET.KEY>`.
 

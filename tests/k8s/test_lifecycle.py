@@ -2,20 +2,25 @@
 
 import ast
 import inspect
+import io
 import re
+from functools import cache
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pairs.settings import Settings, load_settings
 from service import __main__ as gateway_program
 from service.admission import MAX_WAIT_S
-from service.pairer import Pairer
+from service.images import normalise
+from service.pairer import _AHEAD, Pairer
 from service.routes import open_api
 from service.watch import _LOOK_UP_S
 from tests.k8s.conftest import Rendered
 from tests.k8s.flows import needed
-from tests.k8s.rendering import ROOT, Pod, Render, environment
+from tests.k8s.rendering import ROOT, Pod, Render, environment, replicas, where
 from tests.k8s.secrets import values
 
 _DNS_CACHE_S = 30
@@ -85,16 +90,46 @@ def test_ports_are_those_of_the_settings(each: Render) -> None:
             assert list(pod.ports()) == [fields[field].default]
 
 
-def test_a_gateways_memory_holds_its_bodies_and_two_images(each: Render, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four times max_request_bytes of bodies, and two images in decoding, each four bytes a pixel, twice."""
+@cache
+def _largest_png(side: int) -> int:
+    """What an image of that side takes at most: noise, which nothing makes smaller."""
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return len(normalise(buffer.getvalue(), side**2, side).content)
+
+
+def _in_generation(settings: Settings, vllms: int) -> int:
+    """Bytes of the pairs in a gateway's hands: each has its image, one with noise beside it, and a mebibyte that is on
+    its way. Two images are mixed with noise at a time, at 48 bytes a pixel.
+    """
+    pairs = settings.pairer_concurrency * vllms + _AHEAD
+    return pairs * (2 * _largest_png(settings.max_image_side) + 2**20) + 2 * 48 * settings.max_image_side**2
+
+
+def test_a_gateways_memory_holds_its_bodies_two_images_and_its_pairs(
+    each: Render, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four times max_request_bytes of bodies, two images in decoding, each four bytes a pixel, twice; and the pairs in
+    generation at as many vLLMs as there may be.
+    """
     gateway = each.pods_of("gateway")[0]
     for name, value in environment(each, gateway, gateway.spec["containers"][0]).items():
         if "<" not in value:
             monkeypatch.setenv(name, value)
     settings = load_settings()
-    most = 4 * settings.max_request_bytes + 2 * 2 * 4 * settings.max_image_pixels + 256 * 2**20
+    fixed = 4 * settings.max_request_bytes + 2 * 2 * 4 * settings.max_image_pixels + 256 * 2**20
+    most = {where(one): replicas(one, each.of("ScaledObject"))[1] for one in each.of("Deployment")}
     for pod in each.pods_of("gateway"):
-        assert _bytes(pod.spec["containers"][0]["resources"]["limits"]["memory"]) >= most
+        needed = fixed + _in_generation(settings, most[pod.owner.replace("gateway", "mllm")])
+        assert needed <= _bytes(pod.spec["containers"][0]["resources"]["limits"]["memory"]), pod.owner
+
+
+def test_the_pages_say_what_a_pair_takes_of_a_gateways_memory() -> None:
+    pair = (2 * _largest_png(Settings.model_fields["max_image_side"].default) + 2**20) / 1e6
+    for page in ("deployment", "operations"):
+        [told] = re.findall(r"up to (\d+) MB a pair", " ".join((ROOT / "docs" / f"{page}.md").read_text().split()))
+        assert int(told) - 1 < pair <= int(told), page
 
 
 def test_the_ingress_takes_what_the_gateway_takes(rendered: Rendered) -> None:

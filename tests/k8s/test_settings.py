@@ -8,7 +8,7 @@ import pytest
 from pairs.settings import ENV_PREFIX, Settings, load_settings
 from tests.k8s.conftest import Rendered
 from tests.k8s.flows import NEEDS, service_ends
-from tests.k8s.rendering import Object, Pod, Render, environment, where
+from tests.k8s.rendering import Object, Pod, Render, environment, replicas, where
 from tests.k8s.secrets import values
 
 FOREIGN = {
@@ -129,14 +129,6 @@ def test_the_gateways_fill_a_vllm_and_do_not_overfill_it(each: Render) -> None:
     gateways = [one for one in each.of("Deployment") if where(one).startswith("Deployment/gateway")]
     assert gateways
     for gateway in gateways:
-        fewest, most = _replicas(gateway, each.of("ScaledObject"))
+        fewest, most = replicas(gateway, each.of("ScaledObject"))
         assert 3 * fewest * concurrency > seats / 2
         assert 3 * most * concurrency <= seats
-
-
-def _replicas(deployment: Object, scaled_objects: list[Object]) -> tuple[int, int]:
-    name = deployment["metadata"]["name"]
-    for one in scaled_objects:
-        if one["spec"]["scaleTargetRef"]["name"] == name:
-            return one["spec"]["minReplicaCount"], one["spec"]["maxReplicaCount"]
-    return deployment["spec"]["replicas"], deployment["spec"]["replicas"]
