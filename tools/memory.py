@@ -18,6 +18,17 @@ ADAM = 2 * FP32
 """Bytes of Adam's two moments of a parameter."""
 PROMPT_TOKENS = 40
 """Of the chat template and a short question, without the image; a generous round figure."""
+BLOCK_TOKENS = 16
+"""vLLM's on a GPU: KV cache is given out, and shared, in whole blocks."""
+SHARE_OF_A_GPU = 0.92
+"""What vLLM takes where no --gpu-memory-utilization says otherwise."""
+BESIDE = 4 * 10**9
+"""Bytes that vLLM needs beside weights, adapters and KV cache, for activations, CUDA graphs and its context; a generous
+round figure."""
+ADAPTERS = 2
+"""For which vLLM keeps room on the GPU: `max_loras` as it comes."""
+CARDS = {"80 GB": (84.9, 128), "40 GB": (42.3, 128), "24 GB (an L4)": (23.6, 16)}
+"""Of each GPU, by what it is called, the GB that a program is told of, and the largest rank of an adapter there."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,7 @@ class Serving:
     weights: int
     kv_per_token: int
     kv_per_pair: int
+    kv_per_pair_shared: int
     verifier: int
 
 
@@ -47,12 +59,32 @@ class Training:
 
 def serving(model: Llava, clip: Clip, answer_tokens: int) -> Serving:
     """bf16 weights; fp16 for the verifier. A pair in flight has three contexts: the honest answer's and the grounded
-    twin's with the image, the blind twin's without.
+    twin's with the image, the blind twin's without. Where the prefix cache is on, the first two share the whole blocks
+    of image and prompt but for the last two tokens.
     """
     decoder = model.decoder
     per_token = 2 * decoder.layers * decoder.kv_heads * decoder.head_dim * BF16
     tokens = 3 * (PROMPT_TOKENS + answer_tokens) + 2 * model.sight.patches
-    return Serving(BF16 * model.parameters, per_token, tokens * per_token, BF16 * clip.parameters)
+    bare, prompt = PROMPT_TOKENS, model.sight.patches + PROMPT_TOKENS
+    blocks = 2 * _blocks(prompt + answer_tokens) + _blocks(bare + answer_tokens) - (prompt - 2) // BLOCK_TOKENS
+    shared = blocks * BLOCK_TOKENS * per_token
+    return Serving(BF16 * model.parameters, per_token, tokens * per_token, shared, BF16 * clip.parameters)
+
+
+def kv_cache(model: Llava, gpu: int, lora_rank: int) -> int:
+    """The bytes that vLLM has for it on a GPU of `gpu` bytes on which nothing else runs."""
+    adapters = ADAPTERS * BF16 * model.decoder.lora_parameters(lora_rank)
+    return int(SHARE_OF_A_GPU * gpu) - BF16 * model.parameters - adapters - BESIDE
+
+
+def pairs_that_fit(model: Llava, gpu: int, lora_rank: int, answer_tokens: int) -> int:
+    """So many pairs in flight have their KV cache there at their full length, with the prefix cache on."""
+    pair = serving(model, CLIP_L_336, answer_tokens).kv_per_pair_shared
+    return max(0, kv_cache(model, gpu, lora_rank) // pair)
+
+
+def _blocks(tokens: int) -> int:
+    return -(-tokens // BLOCK_TOKENS)
 
 
 def training(model: Llava, lora_rank: int, pairs: int, answer_tokens: int, shards: int = 1) -> Training:
@@ -100,7 +132,16 @@ def tables(lora_rank: int, pairs: int, answer_tokens: int, gpus: int) -> str:
         f"| weights, bf16 ({LLAVA_7B.parameters / 1e9:.2f} B parameters) | {_gb(served.weights)} |",
         f"| KV cache of a token | {served.kv_per_token / 1e6:.2f} MB |",
         f"| KV cache of a pair in flight, answers of {answer_tokens} tokens | {_gb(served.kv_per_pair)} |",
+        f"| the same, image and prompt shared by its two contexts with them | {_gb(served.kv_per_pair_shared)} |",
         f"| verifier, fp16 ({CLIP_L_336.parameters / 1e9:.2f} B parameters) | {_gb(served.verifier)} |",
+        "",
+        f"| vLLM alone on a GPU | it has | adapters of rank | KV cache | pairs, answers of {answer_tokens} tokens |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        *(
+            f"| {card} | {gb} GB | {rank} | {_gb(kv_cache(LLAVA_7B, int(gb * 1e9), rank))} "
+            f"| {pairs_that_fit(LLAVA_7B, int(gb * 1e9), rank, answer_tokens)} |"
+            for card, (gb, rank) in CARDS.items()
+        ),
         "",
         f"| training, on each GPU | one GPU, or DDP | FSDP, {gpus} GPUs |",
         "| --- | ---: | ---: |",

@@ -1,4 +1,5 @@
-"""What docs/deployment.md tells a platform engineer: its commands, the Secrets that they make, overlays to write."""
+"""What docs/deployment.md tells a platform engineer: its commands, the Secrets that they make, overlays to write,
+tables."""
 
 import re
 import shlex
@@ -34,6 +35,18 @@ def secrets() -> dict[str, dict[str, str]]:
             pairs = [word.partition("=")[2].partition("=") for word in words if word.startswith("--from-literal=")]
             found[name] = {key: value for key, _, value in pairs}
     return found
+
+
+def table(header: str) -> list[list[str]]:
+    """The cells of the table whose header begins so."""
+    lines = [line.strip() for line in PAGE.read_text().splitlines()]
+    start = next(index for index, line in enumerate(lines) if line.startswith(f"| {header} |"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
 
 
 def _blocks(language: str) -> list[str]:

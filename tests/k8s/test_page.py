@@ -8,23 +8,11 @@ import pytest
 import yaml
 
 from tests.k8s.conftest import NAMES, OVERLAYS, Rendered
-from tests.k8s.documented import PAGE, YOURS, commands, secrets
+from tests.k8s.documented import PAGE, YOURS, commands, secrets, table
 from tests.k8s.rendering import K8S, ROOT, Object, Render, where
 from tests.k8s.test_commands import DOCKERFILES
 
 _BY_THE_READER = {f"k8s/overlays/{name}" for name in YOURS}
-
-
-def _rows(header: str) -> list[list[str]]:
-    """The cells of the table whose header begins so."""
-    lines = [line.strip() for line in PAGE.read_text().splitlines()]
-    start = next(index for index, line in enumerate(lines) if line.startswith(f"| {header} |"))
-    rows = []
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
-    return rows
 
 
 def _ticked(cell: str) -> list[str]:
@@ -57,7 +45,7 @@ def _kustomization(folder: Path) -> dict[str, list[str]]:
 
 
 def test_the_overlays_are_made_of_what_the_page_says() -> None:
-    told = {overlay: (_ticked(base), _ticked(components)) for names, base, components in _rows("overlay")
+    told = {overlay: (_ticked(base), _ticked(components)) for names, base, components in table("overlay")
             for overlay in _ticked(names)}  # fmt: skip
     there = {}
     for path in sorted((K8S / "overlays").rglob("kustomization.yaml")):
@@ -69,7 +57,7 @@ def test_the_overlays_are_made_of_what_the_page_says() -> None:
 
 
 def test_every_component_is_on_the_page() -> None:
-    told = {name for row in _rows("component") for name in _ticked(row[0])}
+    told = {name for row in table("component") for name in _ticked(row[0])}
     assert told == {path.name for path in (K8S / "components").iterdir()}
 
 
@@ -129,7 +117,7 @@ def test_images_are_built_from_their_files() -> None:
 
 
 def test_images_for_gpus_have_the_names_under_which_they_run() -> None:
-    told = {image: file for names, files in _rows("image") for image in _ticked(names) for file in _ticked(files)}
+    told = {image: file for names, files in table("image") for image in _ticked(names) for file in _ticked(files)}
     assert told == {image: file for image, file in DOCKERFILES.items() if image != "judgefree/mllm-cpu"}
 
 
@@ -174,7 +162,7 @@ def test_the_page_makes_every_secret_and_no_other(rendered: Rendered) -> None:
                     asked.setdefault(secret["name"], set()).add(secret["key"])
     assert {name: set(keys) for name, keys in secrets().items()} == asked
     assert secrets()["judgefree"]["metrics-key"] in secrets()["judgefree"]["api-keys"].split()
-    assert {key for row in _rows("key") for key in _ticked(row[0])} == asked["judgefree"]
+    assert {key for row in table("key") for key in _ticked(row[0])} == asked["judgefree"]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "postgres-single" not in name and "kind" not in name])

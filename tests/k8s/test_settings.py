@@ -7,9 +7,12 @@ import pytest
 
 from pairs.settings import ENV_PREFIX, Settings, load_settings
 from tests.k8s.conftest import Rendered
+from tests.k8s.documented import table
 from tests.k8s.flows import NEEDS, service_ends
 from tests.k8s.rendering import Object, Pod, Render, environment, replicas, where
 from tests.k8s.secrets import values
+from tools.architecture import LLAVA_7B
+from tools.memory import CARDS, pairs_that_fit
 
 FOREIGN = {
     "AWS_ACCESS_KEY_ID": "botocore, under s3fs",
@@ -132,3 +135,35 @@ def test_the_gateways_fill_a_vllm_and_do_not_overfill_it(each: Render) -> None:
         fewest, most = replicas(gateway, each.of("ScaledObject"))
         assert 3 * fewest * concurrency > seats / 2
         assert 3 * most * concurrency <= seats
+
+
+GPU_OVERLAYS = ("gpu", "gpu-large")
+_CARD = "80 GB"
+"""The GPU that they are set for: docs/deployment.md."""
+
+
+@pytest.mark.parametrize("name", GPU_OVERLAYS)
+def test_the_kv_cache_of_its_gpu_holds_a_pair_for_every_place(name: str, rendered: Rendered) -> None:
+    [settings] = [
+        one["data"] for one in rendered(name).of("ConfigMap") if one["metadata"]["name"].startswith("settings")
+    ]
+    assert settings["JUDGEFREE_MODEL"] == "llava-hf/llava-1.5-7b-hf"
+    rank, answer = int(settings["JUDGEFREE_MAX_LORA_RANK"]), int(settings["JUDGEFREE_MAX_TOKENS"])
+    fitting = pairs_that_fit(LLAVA_7B, int(CARDS[_CARD][0] * 1e9), rank, answer)
+    assert fitting / 2 < int(settings["JUDGEFREE_MAX_NUM_SEQS"]) / 3 <= fitting
+
+
+def test_the_page_says_what_fits_on_other_gpus(rendered: Rendered) -> None:
+    shipped = rendered("gpu")
+    [settings] = [one["data"] for one in shipped.of("ConfigMap") if one["metadata"]["name"].startswith("settings")]
+    [most] = [replicas(one, shipped.of("ScaledObject"))[1] for one in shipped.of("Deployment")
+              if where(one) == "Deployment/gateway"]  # fmt: skip
+    rows = {row[0]: [int(cell) for cell in row[1:]] for row in table("GPU")}
+    names = ("JUDGEFREE_PAIRER_CONCURRENCY", "JUDGEFREE_MAX_NUM_SEQS", "JUDGEFREE_MAX_LORA_RANK")
+    assert rows.keys() == CARDS.keys()
+    assert rows[_CARD] == [*(int(settings[name]) for name in names), most]
+    for card, (concurrency, seats, rank, gateways) in rows.items():
+        gb, largest_rank = CARDS[card]
+        assert rank == largest_rank
+        assert gateways * concurrency * 3 == seats
+        assert seats / 3 <= pairs_that_fit(LLAVA_7B, int(gb * 1e9), rank, int(settings["JUDGEFREE_MAX_TOKENS"]))

@@ -1,15 +1,19 @@
 """The arithmetic of memory and operations, held against the models themselves: built without weights, and counted."""
 
+import re
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from pairs.settings import Settings
 from pairs.torchvision_cpu import declare_missing_ops
 from tools.architecture import CLIP_L_336, LLAVA_7B, Decoder, Llava, Sight, Tower
-from tools.memory import layer_bytes_per_token, serving, training
+from tools.memory import ADAPTERS, SHARE_OF_A_GPU, kv_cache, layer_bytes_per_token, pairs_that_fit, serving, training
 
 declare_missing_ops()
 import open_clip  # noqa: E402
@@ -121,6 +125,31 @@ def test_memory_adds_up() -> None:
     assert sharded.adapter == alone.adapter // 4
     assert alone.weights // 4 < sharded.weights < alone.weights // 3
     assert alone.total - alone.weights - alone.adapter == sharded.total - sharded.weights - sharded.adapter
+
+
+def test_the_contexts_with_the_image_have_it_in_memory_once() -> None:
+    """In blocks of 16: twice 616 + 100 tokens, once 40 + 100; of the first two 608 are the same."""
+    served = serving(LLAVA_7B, CLIP_L_336, answer_tokens=100)
+    assert served.kv_per_pair_shared == (2 * 45 + 9 - 38) * 16 * served.kv_per_token
+    assert served.kv_per_pair - 608 * served.kv_per_token < served.kv_per_pair_shared < served.kv_per_pair
+
+
+def test_as_many_pairs_fit_as_there_is_room_for() -> None:
+    gpu = 80 * 10**9
+    pairs = pairs_that_fit(LLAVA_7B, gpu, lora_rank=128, answer_tokens=256)
+    pair = serving(LLAVA_7B, CLIP_L_336, answer_tokens=256).kv_per_pair_shared
+    assert pairs * pair <= kv_cache(LLAVA_7B, gpu, lora_rank=128) < (pairs + 1) * pair
+    assert pairs_that_fit(LLAVA_7B, gpu // 5, lora_rank=128, answer_tokens=256) == 0
+
+
+def test_what_vllm_takes_by_itself_is_what_is_counted_on() -> None:
+    assert Settings.model_fields["max_loras"].default == ADAPTERS
+    vllm = find_spec("vllm")
+    assert vllm is not None
+    assert vllm.origin is not None
+    config = Path(vllm.origin).with_name("config") / "cache.py"
+    [share] = re.findall(r"gpu_memory_utilization: float = Field\(default=([\d.]+)", config.read_text())
+    assert float(share) == SHARE_OF_A_GPU
 
 
 def _open_clip_numbers() -> dict[str, Any]:
