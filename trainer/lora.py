@@ -35,6 +35,20 @@ def target_pattern(model: nn.Module, wanted: Sequence[str] = ()) -> str:
     return rf"(?:.*\.)?{re.escape(inside)}\.(?:.*\.)?(?:{ends})"
 
 
+def keep_gradients_in_decoder(model: Any) -> None:
+    """Let no gradient pass from the decoder to what comes before it, of which nothing is trained.
+
+    Gradient checkpointing has the embeddings of text and image require gradients (`enable_input_require_grads` of
+    transformers); without this the vision tower would be computed twice and differentiated, for nothing.
+    """
+
+    def cut(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        embeddings = named["inputs_embeds"]
+        return args, named | {"inputs_embeds": embeddings.detach().requires_grad_(embeddings.requires_grad)}
+
+    model.get_decoder().register_forward_pre_hook(cut, with_kwargs=True)
+
+
 def _decoder_name(model: Any) -> str:
     decoder: nn.Module | None = model.get_decoder() if hasattr(model, "get_decoder") else None
     found = [name for name, module in model.named_modules() if module is decoder and name]

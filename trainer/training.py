@@ -25,7 +25,7 @@ from transformers.integrations import TensorBoardCallback  # noqa: E402
 from trl import DPOConfig  # noqa: E402
 
 from trainer.checkpoints import Marks, last_whole  # noqa: E402
-from trainer.lora import target_pattern  # noqa: E402
+from trainer.lora import keep_gradients_in_decoder, target_pattern  # noqa: E402
 from trainer.preference import MarginCollator, MarginDPOTrainer, forget_parent  # noqa: E402
 from trainer.progress import Bar, Lines  # noqa: E402
 
@@ -96,6 +96,7 @@ def _trainer(run: Run, data: Split, work: Path, console: Console) -> MarginDPOTr
         gamma=recipe.margin_gamma,
         mean_margin=run.snapshot.mean_margin,
     )
+    keep_gradients_in_decoder(trainer.model.get_base_model())
     if run.parent is not None and recipe.reference == "base":
         forget_parent(trainer.model)
     trainer.remove_callback(PrinterCallback)

@@ -4,8 +4,6 @@ Triton comes with torch's CUDA build and not with its CPU build: only `workers.m
 for logits on a GPU.
 """
 
-from typing import Any
-
 import torch
 import triton  # type: ignore[import-not-found, import-untyped, unused-ignore]
 import triton.language as tl  # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -16,21 +14,21 @@ BLOCK = 4096
 
 
 @triton.jit  # type: ignore[misc, untyped-decorator, unused-ignore]
-def _blend(
-    logits: Any,
-    grounded: Any,
-    blind: Any,
-    grounded_weight: Any,
-    blind_weight: Any,
-    out: Any,
-    first: Any,
-    second: Any,
-    vocab: Any,
-    stride: Any,
-    out_stride: Any,
+def _blend(  # type: ignore[no-untyped-def] # Triton takes no annotations but its own
+    logits,
+    grounded,
+    blind,
+    grounded_weight,
+    blind_weight,
+    out,
+    first,
+    second,
+    vocab,
+    stride,
+    out_stride,
     HAS_SECOND: tl.constexpr,  # noqa: N803 - Triton's way of writing a constant
     BLOCK: tl.constexpr,  # noqa: N803
-) -> None:
+):
     twin = tl.program_id(1)
     tokens = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     is_token = tokens < vocab
