@@ -13,6 +13,7 @@ from tests.k8s.documented import YOURS, overlays
 from tests.k8s.rendering import K8S, Render, render
 
 OVERLAYS = ("kind-cpu", "gpu", "gpu-large")
+"""Those of the repository: whoever deploys has one of their own beside them, as the page says."""
 _ADDED = ("ingress-tls", "keda", "monitoring", "loadtest")
 
 
@@ -45,7 +46,7 @@ Rendered = Callable[[str], Render]
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     """The render of an overlay or a combination, by its name."""
     copied = tmp_path_factory.mktemp("k8s") / "k8s"
-    shutil.copytree(K8S, copied)
+    copy_shipped(K8S, copied)
     folders = {overlay: copied / "overlays" / overlay for overlay in (*OVERLAYS, *YOURS)}
     for name, text in overlays().items():
         folders[name].mkdir()
@@ -62,6 +63,15 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
 def each(request: pytest.FixtureRequest, rendered: Rendered) -> Render:
     """One after the other."""
     return rendered(request.param)
+
+
+def copy_shipped(k8s: Path, to: Path) -> None:
+    """Copy the folder `k8s` without overlays that are not the repository's."""
+
+    def foreign(folder: str, names: list[str]) -> set[str]:
+        return set(names) - set(OVERLAYS) if Path(folder) == k8s / "overlays" else set()
+
+    shutil.copytree(k8s, to, ignore=foreign)
 
 
 def _write(folder: Path, base: str, components: tuple[str, ...]) -> None:

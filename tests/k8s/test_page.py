@@ -1,13 +1,15 @@
 """docs/deployment.md says what is there: overlays, components, Secrets, images, folders."""
 
 import re
+import subprocess
+from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.k8s.conftest import NAMES, OVERLAYS, Rendered
+from tests.k8s.conftest import NAMES, OVERLAYS, Rendered, copy_shipped
 from tests.k8s.documented import PAGE, YOURS, commands, secrets, table
 from tests.k8s.rendering import K8S, ROOT, Object, Render, where
 from tests.k8s.test_commands import DOCKERFILES
@@ -48,7 +50,7 @@ def test_the_overlays_are_made_of_what_the_page_says() -> None:
     told = {overlay: (_ticked(base), _ticked(components)) for names, base, components in table("overlay")
             for overlay in _ticked(names)}  # fmt: skip
     there = {}
-    for path in sorted((K8S / "overlays").rglob("kustomization.yaml")):
+    for path in sorted(path for name in OVERLAYS for path in (K8S / "overlays" / name).rglob("kustomization.yaml")):
         read = _kustomization(path.parent)
         bases = [one.partition("base")[2] for one in read["resources"] if "base" in one]
         components = [Path(one).name for one in read["components"]]
@@ -62,7 +64,18 @@ def test_every_component_is_on_the_page() -> None:
 
 
 def test_every_overlay_is_tested() -> None:
-    assert set(OVERLAYS) == {path.name for path in (K8S / "overlays").iterdir()}
+    tracked = subprocess.run(["git", "ls-files", "k8s/overlays"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(OVERLAYS) == {Path(path).parts[2] for path in tracked.stdout.splitlines()}
+
+
+def test_the_readers_overlays_are_neither_tested_nor_committed(tmp_path: Path) -> None:
+    for name in (*OVERLAYS, *YOURS):
+        (tmp_path / "k8s" / "overlays" / name).mkdir(parents=True)
+    copy_shipped(tmp_path / "k8s", tmp_path / "copied")
+    assert {path.name for path in (tmp_path / "copied" / "overlays").iterdir()} == set(OVERLAYS)
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert [any(fnmatch(f"/k8s/overlays/{name}/", line) for line in ignored) for name in YOURS] == [True] * len(YOURS)
+    assert not any(fnmatch(f"/k8s/overlays/{name}/", line) for name in OVERLAYS for line in ignored)
 
 
 def test_folders_in_commands_are_there() -> None:
