@@ -134,12 +134,13 @@ def test_images_for_gpus_have_the_names_under_which_they_run() -> None:
     assert told == {image: file for image, file in DOCKERFILES.items() if image != "judgefree/mllm-cpu"}
 
 
-def test_what_kube_prometheus_stack_wants_is_said_where_it_is_installed() -> None:
+def test_what_kube_prometheus_stack_wants_is_said_where_it_is_installed_and_nowhere_else() -> None:
     [values] = re.findall(r"^   ```yaml\n(.*?)^   ```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     said = yaml.safe_load(values)
     taken = said["prometheus"]["prometheusSpec"]
     assert taken == {"podMonitorSelectorNilUsesHelmValues": False, "ruleSelectorNilUsesHelmValues": False}
     assert said["grafana"]["sidecar"]["dashboards"] == {"searchNamespace": "ALL"}
+    assert [page.name for page in PAGE.parent.glob("*.md") if "NilUsesHelmValues" in page.read_text()] == [PAGE.name]
 
 
 def test_the_laptop_is_told_what_the_parts_ask_for_and_may_take(rendered: Rendered) -> None:
