@@ -18,6 +18,8 @@ ADAM = 2 * FP32
 """Bytes of Adam's two moments of a parameter."""
 PROMPT_TOKENS = 40
 """Of the chat template and a short question, without the image; a generous round figure."""
+TILE = 4096, 32768
+"""Scored tokens and tokens of the vocabulary whose logits TRL has at a time, at most."""
 BLOCK_TOKENS = 16
 """vLLM's on a GPU: KV cache is given out, and shared, in whole blocks."""
 SHARE_OF_A_GPU = 0.92
@@ -91,13 +93,15 @@ def training(model: Llava, lora_rank: int, pairs: int, answer_tokens: int, shard
     """DPO of `pairs` at a time on each GPU: LoRA in fp32 over a bf16 base, gradients checkpointed at every layer.
 
     A pair is two sequences, of image, prompt and answer. Between the layers the hidden state of each is kept; one layer
-    at a time is run again for its gradients, and keeps what `layer_bytes_per_token` says. A logit has its value and
-    gradient in bf16 and its log-probability and gradient in fp32. The reference is the same model without the adapter,
-    run without gradients, so it adds nothing. `shards`: the GPUs that share weights and adapter under FSDP, which
-    gathers one layer more at a time.
+    at a time is run again for its gradients, and keeps what `layer_bytes_per_token` says. Of the answers' logits there
+    is a `TILE` in bf16 at a time, and of the hidden states before them the gradient in fp32. The reference is the same
+    model without the adapter, run without gradients, so it adds nothing. `shards`: the GPUs that share weights and
+    adapter under FSDP, which gathers one layer more at a time.
     """
     decoder = model.decoder
     tokens = 2 * pairs * (model.sight.patches + PROMPT_TOKENS + answer_tokens)
+    scored = 2 * pairs * answer_tokens
+    tile = min(scored, TILE[0]) * min(decoder.vocabulary, TILE[1])
     layer = BF16 * sum(inputs * outputs for inputs, outputs in decoder.linears)
     gathered = 2 * layer if shards > 1 else 0  # the layer that runs, and the next one, on its way
     return Training(
@@ -105,7 +109,7 @@ def training(model: Llava, lora_rank: int, pairs: int, answer_tokens: int, shard
         adapter=decoder.lora_parameters(lora_rank) * (2 * FP32 + ADAM) // shards,
         kept_between_layers=decoder.layers * tokens * decoder.hidden * BF16,
         one_layer=tokens * layer_bytes_per_token(model, lora_rank),
-        logits=tokens * decoder.vocabulary * (2 * BF16 + 2 * FP32),
+        logits=tile * BF16 + scored * decoder.hidden * (BF16 + FP32),
     )
 
 

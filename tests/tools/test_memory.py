@@ -13,7 +13,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from pairs.settings import Settings
 from pairs.torchvision_cpu import declare_missing_ops
 from tools.architecture import CLIP_L_336, LLAVA_7B, Decoder, Llava, Sight, Tower
-from tools.memory import ADAPTERS, SHARE_OF_A_GPU, kv_cache, layer_bytes_per_token, pairs_that_fit, serving, training
+from tools.memory import (
+    ADAPTERS,
+    SHARE_OF_A_GPU,
+    TILE,
+    kv_cache,
+    layer_bytes_per_token,
+    pairs_that_fit,
+    serving,
+    training,
+)
 
 declare_missing_ops()
 import open_clip  # noqa: E402
@@ -140,6 +149,16 @@ def test_as_many_pairs_fit_as_there_is_room_for() -> None:
     pair = serving(LLAVA_7B, CLIP_L_336, answer_tokens=256).kv_per_pair_shared
     assert pairs * pair <= kv_cache(LLAVA_7B, gpu, lora_rank=128) < (pairs + 1) * pair
     assert pairs_that_fit(LLAVA_7B, gpu // 5, lora_rank=128, answer_tokens=256) == 0
+
+
+def test_logits_come_a_tile_at_a_time_in_trl() -> None:
+    from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
+    from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE
+
+    assert (TOKEN_CHUNK_SIZE, _CHUNKED_LOGPROB_CHUNK_SIZE) == TILE
+    one, many = (training(LLAVA_7B, 16, pairs, 256).logits for pairs in (1, 16))
+    assert one == 512 * (32_064 * 2 + 4096 * 6)
+    assert many == 4096 * 32_064 * 2 + 8192 * 4096 * 6
 
 
 def test_what_vllm_takes_by_itself_is_what_is_counted_on() -> None:
