@@ -1,4 +1,4 @@
-"""What blending costs by itself, on whatever device, against the least that its memory allows. Needs torch alone.
+"""What blending costs by itself, on whatever device, against the least that its memory allows. Needs no vLLM.
 
     python -m benchmarks.blend_kernel
 
