@@ -4,7 +4,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any, Self
 from uuid import uuid4
@@ -33,7 +32,7 @@ _AHEAD = 8
 """Jobs taken beyond those in generation, so that the model does not wait for the queue; taken by the half of it."""
 _RENEWALS_A_LEASE = 3
 
-_MIXING = ThreadPoolExecutor(2, "noise")
+MIXES_AT_A_TIME = 2
 """An image that is mixed with noise takes up to 48 bytes a pixel meanwhile."""
 
 _VERSION = version("judgefree")
@@ -56,6 +55,7 @@ class Pairer:
     ) -> None:  # fmt: skip
         self._queue, self._blobs, self._watch, self._turns = queue, blobs, watch, turns
         self._metrics, self._settings, self._tracing, self._grace_s = metrics, settings, tracing, grace_s
+        self._mixing = asyncio.Semaphore(MIXES_AT_A_TIME)
         self._consumer = f"pairer-{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
         self._in_work: dict[asyncio.Task[None], Delivery[Job]] = {}
         self._is_stopping = False
@@ -188,7 +188,7 @@ class Pairer:
             self._tracing.begin("wait for generation", trace, start=delivery.added_at).end(started)
             about = {**of_job(job), "judgefree.replica": replica.name}
             with self._tracing.begin("generation", trace, about, start=started) as span:
-                normal, injected = await _answers(replica, served, job, png, span)
+                normal, injected = await self._answers(replica, served, job, png, span)
         return Candidate(
             job=job,
             normal=normal,
@@ -199,26 +199,30 @@ class Pairer:
             generated_at=now(),
         )
 
+    async def _answers(
+        self, replica: Replica, served: Served, job: Job, png: bytes, span: Span
+    ) -> tuple[RawAnswer, RawAnswer]:
+        if job.adapter is None:
+            return await answers(replica.mllm, served.name, job, png, self._mixing, span)
+        await replica.loader.ensure(served, job.adapter)
+        try:
+            return await answers(replica.mllm, job.adapter, job, png, self._mixing, span)
+        except NotServed:  # a replica that was started anew knows no adapter
+            await replica.loader.restore(served, job.adapter)
+            return await answers(replica.mllm, job.adapter, job, png, self._mixing, span)
 
-async def _answers(replica: Replica, served: Served, job: Job, png: bytes, span: Span) -> tuple[RawAnswer, RawAnswer]:
-    if job.adapter is None:
-        return await answers(replica.mllm, served.name, job, png, span)
-    await replica.loader.ensure(served, job.adapter)
-    try:
-        return await answers(replica.mllm, job.adapter, job, png, span)
-    except NotServed:  # a replica that was started anew knows no adapter
-        await replica.loader.restore(served, job.adapter)
-        return await answers(replica.mllm, job.adapter, job, png, span)
 
-
-async def answers(mllm: Mllm, model: str, job: Job, png: bytes, span: Span = NO_SPAN) -> tuple[RawAnswer, RawAnswer]:
+async def answers(
+    mllm: Mllm, model: str, job: Job, png: bytes, mixing: asyncio.Semaphore, span: Span = NO_SPAN
+) -> tuple[RawAnswer, RawAnswer]:
     """The normal and the injected answer to `job` of `model`, which may be an adapter's name; traced within `span`.
 
-    Raises UnequalTwins when twins did not decode as one.
+    `mixing` bounds how many images are mixed with noise at a time. Raises UnequalTwins when twins did not decode as
+    one.
     """
     seed, injected_seed = (keyed_int(job.seed, job.image.sha256, role) for role in ("normal", "injected"))
     normal = _normal_questions(job, png, seed)
-    injected = await _injected_questions(job, png, injected_seed)
+    injected = await _injected_questions(job, png, injected_seed, mixing)
     asked = [("normal", question) for question in normal] + [("injected", question) for question in injected]
     found = await _together(*(_ask(mllm, model, question, answer, span) for answer, question in asked))
     return _one(found[: len(normal)]), _one(found[len(normal) :])
@@ -244,13 +248,13 @@ def _normal_questions(job: Job, png: bytes, seed: int) -> list[Question]:
     return _twins(job, png, seed, job.grounding.ratio)
 
 
-async def _injected_questions(job: Job, png: bytes, seed: int) -> list[Question]:
+async def _injected_questions(job: Job, png: bytes, seed: int, mixing: asyncio.Semaphore) -> list[Question]:
     match job.hallucination.method, job.hallucination.ratio:
         case Method.BLEND, float(ratio):
             return _twins(job, png, seed, ratio)
         case Method.NOISE, float(share):
-            mixing = asyncio.get_running_loop().run_in_executor(_MIXING, mixed_with_noise, png, share, seed)
-            noisy = await mixing
+            async with mixing:
+                noisy = await asyncio.to_thread(mixed_with_noise, png, share, seed)
             return [Question(job.prompt, noisy, job.sampling, seed)]
         case Method.PROMPT, _:
             prompt = misleading_prompt(job.prompt, job.seed, job.image.sha256)

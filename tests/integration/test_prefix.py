@@ -1,5 +1,6 @@
 """The two contexts of a pair with its image have image and prompt in memory once, by vLLM's own count of hits."""
 
+import asyncio
 import re
 from uuid import uuid4
 
@@ -31,6 +32,6 @@ async def test_the_contexts_of_a_pair_with_its_image_share_what_they_begin_with(
     mllm = Mllm.connect(make_settings(), Place(mllm_url))
     served = await mllm.served()
     prompt = await mllm.count_tokens(served.name, job.prompt, png)
-    await answers(mllm, served.name, job, png)
+    await answers(mllm, served.name, job, png, asyncio.Semaphore(1))
     await mllm.close()
     assert await _hits(mllm_url) - before == (prompt - 2) // _BLOCK_TOKENS * _BLOCK_TOKENS > 0

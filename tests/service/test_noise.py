@@ -9,7 +9,7 @@ import pytest
 
 from pairs.model import Hallucination, Method
 from service.images import normalise
-from service.pairer import _injected_questions
+from service.pairer import MIXES_AT_A_TIME, _injected_questions
 from tests.examples import a_job
 from tests.service.pictures import picture
 
@@ -35,20 +35,21 @@ def _traced() -> Iterator[list[int]]:
         tracemalloc.stop()
 
 
-async def _noisy(png: bytes, seed: int) -> bytes:
-    [question] = await _injected_questions(_JOB, png, seed)
+async def _noisy(png: bytes, seed: int, mixing: asyncio.Semaphore) -> bytes:
+    [question] = await _injected_questions(_JOB, png, seed, mixing)
     assert question.png is not None
     return question.png
 
 
 async def test_an_image_that_is_mixed_with_noise_takes_48_bytes_a_pixel(png: bytes) -> None:
     with _traced() as most:
-        noisy = await _noisy(png, 0)
+        noisy = await _noisy(png, 0, asyncio.Semaphore(MIXES_AT_A_TIME))
     assert _TAKES * 0.9 < most[0] < _TAKES * 1.05 + len(noisy)
 
 
 async def test_two_images_are_mixed_at_a_time(png: bytes) -> None:
+    mixing = asyncio.Semaphore(MIXES_AT_A_TIME)
     with _traced() as most:
-        noisy = await asyncio.gather(*(_noisy(png, seed) for seed in range(6)))
+        noisy = await asyncio.gather(*(_noisy(png, seed, mixing) for seed in range(6)))
     assert len(set(noisy)) == 6
     assert most[0] < 2 * _TAKES * 1.05 + sum(map(len, noisy))
