@@ -3,10 +3,13 @@
 import asyncio
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from pairs.model import Candidate, Grounding, GroundingMethod, Hallucination, Job, Method, PairId, Sampling, Status
 from pairs.queue import Delivery
@@ -175,6 +178,23 @@ async def test_a_poison_job_becomes_a_dead_letter_and_stops_no_other(working: Se
     assert [letter.attempts for letter in letters.values()] == [1, 1]
 
 
+async def test_what_is_logged_of_a_pair_names_it(working: Served) -> None:
+    sha256 = await working.gateway.blobs.put(SCENES[0])
+    good, no_image = [_job_on(working, sha256) for _ in range(3)], _job_on(working, "f" * 64)
+    with capture_logs() as log:
+        await working.gateway.queue.admit([*good, no_image])
+        await candidates(working, len(good))
+        await _until_dead(working, 1)
+        await _until(lambda: len(_named(log)) == len(good) + 1)
+    generated = [("generated", job.id) for job in good]
+    assert sorted(_named(log)) == sorted([*generated, ("generation failed", no_image.id)])
+
+
+def _named(log: Sequence[EventDict]) -> list[tuple[str, str]]:
+    """The events about a pair, each with the pair that it names."""
+    return [(line["event"], line["pair_id"]) for line in log if line["event"].startswith("generat")]
+
+
 async def test_while_the_model_is_away_jobs_wait_unharmed(make_settings: MakeSettings, mllm_url: str) -> None:
     async with wired(mllm_url) as wire, serving(make_settings(mllm_url=wire.url, max_attempts=1)) as served:
         assert (await served.http.get("/readyz")).status_code == 200
@@ -245,6 +265,14 @@ async def test_unequal_twins_are_tried_again_then_rest_among_the_dead_letters(
         meddler.is_meddling = False
         assert await served.gateway.queue.requeue(letter)
         assert set(await candidates(served, 1)) == {pair["id"]}
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if holds():
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail("it does not hold after a minute")
 
 
 async def _until_dead(served: Served, count: int) -> None:
