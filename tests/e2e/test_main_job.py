@@ -19,9 +19,10 @@ WAIT = {"Prefer": "wait=60"}
 
 
 def test_an_image_becomes_a_preference_pair(stack: Stack) -> None:
-    [scene] = scene_pngs(1, seed=1)
+    [scene] = scene_pngs(1, seed=3)
+    fields = {"hallucination.ratio": "0.75", "seed": "1"}
     with stack.client() as client:
-        response = client.post("/v1/pairs", files={"image": scene}, data={"hallucination.ratio": "0.75"}, headers=WAIT)
+        response = client.post("/v1/pairs", files={"image": scene}, data=fields, headers=WAIT)
         assert response.status_code == 200, response.text
         [pair] = response.json()["pairs"]
         assert client.get(f"/v1/pairs/{pair['id']}").json() == pair
@@ -30,10 +31,10 @@ def test_an_image_becomes_a_preference_pair(stack: Stack) -> None:
     assert pair["policy"] == {"model": "demo", "adapter": None}
     answers = pair["answers"]
     assert all(answer["finish_reason"] == "stop" and answer["text"] for answer in answers.values())
-    if pair["decision"] == "kept":
-        assert (pair["chosen"], pair["rejected"]) == (answers["normal"]["text"], answers["injected"]["text"])
-    if pair["margin"] is not None:
-        assert pair["margin"] == pytest.approx(answers["normal"]["score"] - answers["injected"]["score"], abs=1e-6)
+    assert (pair["decision"], pair["reason"]) == ("kept", None)
+    assert (pair["chosen"], pair["rejected"]) == (answers["normal"]["text"], answers["injected"]["text"])
+    assert pair["margin"] == pytest.approx(answers["normal"]["score"] - answers["injected"]["score"], abs=1e-6)
+    assert pair["margin"] > 0.1
 
 
 @pytest.mark.parametrize("method", ["blend", "drop", "noise", "prompt"])
