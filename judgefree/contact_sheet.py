@@ -73,18 +73,19 @@ def scale_of(pairs: Iterable[Pair]) -> Scale:
     return Scale(min(scores), max(scores)) if scores else Scale(0.0, 0.0)
 
 
-def contact_sheet(entries: Sequence[Entry], title: str) -> str:
-    """The sheet as HTML."""
+def contact_sheet(entries: Sequence[Entry], title: str, most: int | None = None) -> str:
+    """The sheet as HTML; all entries are counted, and the first `most` are shown."""
     environment = Environment(
         loader=PackageLoader("judgefree"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     counts = Counter(str(entry.pair.decision) for entry in entries)
-    scale = scale_of(entry.pair for entry in entries)
+    shown = entries[:most]
+    scale = scale_of(entry.pair for entry in shown)
     return environment.get_template("contact_sheet.html.j2").render(
-        title=title, entries=entries, counts=counts, scale=scale
+        title=title, entries=shown, counts=counts, scale=scale
     )
 
 
-def write_sheet(file: Path, entries: Sequence[Entry], title: str) -> None:
+def write_sheet(file: Path, entries: Sequence[Entry], title: str, most: int | None = None) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(contact_sheet(entries, title), encoding="utf-8")
+    file.write_text(contact_sheet(entries, title, most), encoding="utf-8")

@@ -161,7 +161,7 @@ def _submit_scenes(client: Client, scenes: list[Path], places: Places, follow: F
     client.export(places.parquet)
     entries = [Entry(one.file.name, one.file.read_bytes(), one.pair) for one in finished if one.pair is not None]
     entries.sort(key=lambda entry: (entry.pair.decision is Decision.DISCARDED, entry.name))  # what teaches first
-    write_sheet(places.sheet, entries[:ON_SHEET], "judgefree demo")
+    write_sheet(places.sheet, entries, "judgefree demo", ON_SHEET)
     return Shown(tally, took_s)
 
 

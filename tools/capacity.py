@@ -23,7 +23,7 @@ they were measured.
 
 ## Put load on it
 
-    make loadtest                                                # on a stack of its own, three minutes
+    make loadtest                                                # on a stack of its own, two minutes in all
     judgefree loadtest --profile knee                            # the gateway of the settings, or a stack of its own
     judgefree loadtest --host https://pairs.example.org --profile steady-open --images photographs/
 

@@ -90,13 +90,14 @@ async def _run(what: Plan, scenes: list[Path], places: Places, board: Board) -> 
 
 
 def _conclude(console: Console, places: Places, truth: dict[str, Any], shown: Shown, took_s: float) -> None:
-    accuracy, answers = truth["pair_accuracy"], truth["answers"]
+    accuracy, decided, answers = truth["pair_accuracy"], truth["decided_pairs"], truth["answers"]
+    before, after = (f"{_percent(accuracy[when])} of {decided[when]}" for when in ("before", "after"))
     rows = (
         (
             "decisions",
             f"{truth['pairs']} pairs: {truth['kept']} kept, {truth['swapped']} swapped, {truth['discarded']} discarded",
         ),
-        ("pair accuracy", f"{_percent(accuracy['before'])} before verification, {_percent(accuracy['after'])} after"),
+        ("pair accuracy", f"{before} before verification, {after} after"),
         (
             "CHAIR_i",
             f"{_percent(answers['chosen']['chair_i'])} chosen, {_percent(answers['rejected']['chair_i'])} rejected",
@@ -114,4 +115,4 @@ def _conclude(console: Console, places: Places, truth: dict[str, Any], shown: Sh
 
 
 def _percent(share: float | None) -> str:
-    return "none decided" if share is None else f"{100 * share:.1f} %"
+    return "none" if share is None else f"{100 * share:.1f} %"

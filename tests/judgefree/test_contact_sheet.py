@@ -64,3 +64,11 @@ def test_the_scale_runs_from_the_lowest_to_the_highest_sentence() -> None:
     assert (scale.low, scale.high) == (0.2, 0.6)
     assert [scale(score) for score in (0.2, 0.4, 0.6)] == [0.0, (0.4 - 0.2) / (0.6 - 0.2), 1.0]
     assert Scale(0.3, 0.3)(0.3) == 0.5
+
+
+def test_more_pairs_than_are_shown_are_counted_nevertheless() -> None:
+    pair = a_pair(Decision.KEPT, margin=0.4)
+    html = contact_sheet([Entry(f"scene-{n}.png", PIXELS, pair) for n in range(5)], "A title", most=2)
+    assert "5 pairs, 5 kept" in html
+    assert "2 of them are here" in html
+    assert html.count("data:image/png;base64") == 2
