@@ -100,7 +100,9 @@ def test_clip_ranks_fresh_scenes_as_the_card_says(
 ) -> None:
     promised = card["splits"]["in_distribution"]["clip"]["true_above_absent_object"]
 
-    assert shipped.ranking(scenes, UNSEEN_SEED)["true_above_absent_object"] == pytest.approx(promised, abs=0.1)
+    ranked = shipped.ranking(scenes, UNSEEN_SEED)["true_above_absent_object"]
+    assert ranked == pytest.approx(promised, abs=0.1)
+    assert ranked >= 0.9
 
 
 def test_answers_are_several_plain_sentences_that_end_by_themselves(shipped: Evaluation, scenes: list[Scene]) -> None:
