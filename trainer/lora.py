@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from pairs.errors import JudgefreeError
 
@@ -39,14 +40,19 @@ def keep_gradients_in_decoder(model: Any) -> None:
     """Let no gradient pass from the decoder to what comes before it, of which nothing is trained.
 
     Gradient checkpointing has the embeddings of text and image require gradients (`enable_input_require_grads` of
-    transformers); without this the vision tower would be computed twice and differentiated, for nothing.
+    transformers); without this the vision tower would be computed twice and differentiated, for nothing. Whatever a
+    family gives its decoder is cut: embeddings by place or by name, and features for its deeper layers.
     """
 
     def cut(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        embeddings = named["inputs_embeds"]
-        return args, named | {"inputs_embeds": embeddings.detach().requires_grad_(embeddings.requires_grad)}
+        return tree_map(_as_leaf, args), tree_map(_as_leaf, named)
 
     model.get_decoder().register_forward_pre_hook(cut, with_kwargs=True)
+
+
+def _as_leaf(value: Any) -> Any:
+    """A tensor that requires gradients as one that nothing came before; anything else as it is."""
+    return value.detach().requires_grad_() if isinstance(value, Tensor) and value.requires_grad else value
 
 
 def _decoder_name(model: Any) -> str:
