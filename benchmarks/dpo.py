@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,23 +37,18 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from benchmarks.dpo_model import LLAVA, Setting, arithmetic, numbers_of, predicted, write_model
 from benchmarks.machine import write_result
 from demo.captions import DEFAULT_PROMPT, caption, words_of
 from demo.scenes import draw_scenes, pixels_of
-from demo.worlds import IMAGE_SIDE, SHAPES
+from demo.worlds import IMAGE_SIDE
 from pairs.settings import local_model
 from pairs.store import PairFilter
-from tools.architecture import CLIP_L_336, Decoder, Llava, Sight, Tower
-from tools.memory import PROMPT_TOKENS, layer_bytes_per_token, training
 from trainer.recipe import Recipe
 from trainer.rows import Row
 from trainer.run import Run
 from trainer.snapshot import Snapshots
 
-LLAVA = Llava(
-    Decoder(layers=28, hidden=1024, heads=16, kv_heads=16, head_dim=64, intermediate=3072, vocabulary=32064),
-    CLIP_L_336.sight,
-)
 Answer = TypeVar("Answer")
 IMAGES = 64
 """Distinct images; each is of many pairs."""
@@ -69,12 +64,6 @@ class Plan:
     steps: int
     warm_up: int
     workers: int
-
-
-@dataclass(frozen=True)
-class Setting:
-    batch_size: int
-    gradient_checkpointing: bool
 
 
 @dataclass(frozen=True)
@@ -112,72 +101,6 @@ class Scenes:
         written = io.BytesIO()
         Image.fromarray(pixels).resize((self.image_side, self.image_side)).save(written, "PNG", compress_level=1)
         return written.getvalue()
-
-
-def write_model(folder: Path) -> None:
-    """LLAVA with drawn weights in bf16, and a processor around the demo's tokenizer, as Hugging Face keeps them."""
-    from transformers import AutoModelForImageTextToText, CLIPVisionConfig, LlamaConfig, LlavaConfig
-
-    from demo.models.mllm import new_processor
-    from demo.models.tokenizer import IMAGE
-
-    decoder, sight = LLAVA.decoder, LLAVA.sight
-    processor = new_processor(SHAPES)
-    processor.image_processor.size = {"shortest_edge": sight.image_size}
-    processor.image_processor.crop_size = {"height": sight.image_size, "width": sight.image_size}
-    processor.patch_size = sight.patch
-    processor.tokenizer.model_max_length = 2048
-    tokenizer = processor.tokenizer
-    text = LlamaConfig(
-        num_hidden_layers=decoder.layers,
-        hidden_size=decoder.hidden,
-        num_attention_heads=decoder.heads,
-        num_key_value_heads=decoder.kv_heads,
-        head_dim=decoder.head_dim,
-        intermediate_size=decoder.intermediate,
-        vocab_size=decoder.vocabulary,
-        max_position_embeddings=tokenizer.model_max_length,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    vision = CLIPVisionConfig(
-        num_hidden_layers=sight.tower.layers,
-        hidden_size=sight.tower.hidden,
-        intermediate_size=sight.tower.intermediate,
-        num_attention_heads=16,
-        image_size=sight.image_size,
-        patch_size=sight.patch,
-    )
-    config = LlavaConfig(
-        text_config=text,
-        vision_config=vision,
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
-        vision_feature_layer=-2,
-        image_seq_length=sight.patches,
-    )
-    torch.manual_seed(0)
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-
-
-def numbers_of(folder: Path) -> Llava:
-    """The architecture of the LLaVA in `folder`."""
-    config = json.loads((folder / "config.json").read_text())
-    text, vision = config["text_config"], config["vision_config"]
-    decoder = Decoder(
-        layers=text["num_hidden_layers"],
-        hidden=text["hidden_size"],
-        heads=text["num_attention_heads"],
-        kv_heads=text["num_key_value_heads"],
-        head_dim=text["head_dim"],
-        intermediate=text["intermediate_size"],
-        vocabulary=text["vocab_size"],
-    )
-    tower = Tower(vision["num_hidden_layers"], vision["hidden_size"], vision["intermediate_size"])
-    return Llava(decoder, Sight(tower, vision["image_size"], vision["patch_size"]))
 
 
 class _Clock(io.StringIO):
@@ -223,7 +146,7 @@ def measure(plan: Plan, setting: Setting) -> dict[str, Any]:
         "pairs_per_s": round(setting.batch_size * len(steps) / took, 2),
         "tokens_per_s": round((tokens[last] - tokens[first]) / took),
         "tokens_a_sequence": sequence,
-        **_arithmetic(numbers, recipe.lora_rank, setting, sequence, plan.answer_tokens, took / len(steps)),
+        **arithmetic(numbers, recipe.lora_rank, setting, sequence, plan.answer_tokens, took / len(steps)),
         "peak_gb": {name: round(size / 1e9, 3) for name, size in _peak().items()},
         "predicted_gb": predicted(numbers, recipe.lora_rank, setting, sequence),
         "loss": [round(float(logged[at]["loss"]), 4) for at in (0, last)],
@@ -242,45 +165,6 @@ def _recipe(plan: Plan, setting: Setting) -> Recipe:
     return Recipe.read(
         [checkpointing, *(word for name, value in numbers.items() for word in (f"--{name}", str(value)))]
     )
-
-
-def operations(model: Llava, lora_rank: int, sequence: int, scored: int, *, recomputed: bool) -> int:
-    """Floating-point operations of a DPO step for one sequence of `sequence` tokens, `scored` of them the answer's.
-
-    Both policy and reference read the image and the text; gradients go back through the language model to its
-    activations and to the adapter's weights only, and with `recomputed` its layers run forward once more.
-    """
-    decoder = model.decoder
-    forward = decoder.flops(sequence, scored)
-    seen = model.flops(sequence - model.sight.patches, scored) - forward
-    attention = 4 * decoder.layers * sequence**2 * decoder.heads * decoder.head_dim
-    adapter = 2 * sequence * decoder.lora_parameters(lora_rank)
-    again = decoder.flops(sequence, 0) + adapter if recomputed else 0
-    return 2 * (seen + forward) + (forward + attention) + 3 * adapter + again
-
-
-def _arithmetic(
-    model: Llava, lora_rank: int, setting: Setting, sequence: int, scored: int, seconds: float
-) -> dict[str, float]:
-    def per_step(recomputed: bool) -> float:
-        each = operations(model, lora_rank, sequence, scored, recomputed=recomputed)
-        return 2 * setting.batch_size * each / 1e12
-
-    once, all_of_it = per_step(recomputed=False), per_step(setting.gradient_checkpointing)
-    return {
-        "tflop_per_step": round(once, 4),
-        "tflop_per_s": round(once / seconds, 4),
-        "tflop_per_s_with_recomputation": round(all_of_it / seconds, 4),
-    }
-
-
-def predicted(model: Llava, lora_rank: int, setting: Setting, sequence: int) -> dict[str, float]:
-    """The parts of the peak by `tools.memory`; without checkpointing every layer keeps its activations."""
-    found = training(model, lora_rank, setting.batch_size, sequence - model.sight.patches - PROMPT_TOKENS)
-    if not setting.gradient_checkpointing:
-        kept = 2 * setting.batch_size * sequence * layer_bytes_per_token(model, lora_rank) * model.decoder.layers
-        found = replace(found, kept_between_layers=kept, one_layer=0)
-    return {name: round(size / 1e9, 3) for name, size in (asdict(found) | {"total": found.total}).items()}
 
 
 def _peak() -> dict[str, int]:
@@ -319,9 +203,8 @@ def alone(work: Callable[[], Answer]) -> Answer:
 
 
 def _in_child(work: Callable[[], Answer]) -> Answer:
-    multiprocessing.set_start_method(
-        None, force=True
-    )  # a forkserver's child would start the data loader's from one too
+    # A forkserver's child would start the data loader's processes from one too.
+    multiprocessing.set_start_method(None, force=True)
     return work()
 
 

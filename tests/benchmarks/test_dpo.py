@@ -11,7 +11,8 @@ import torch
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from benchmarks.dpo import Plan, Scenes, Setting, _recipe, numbers_of, operations, results
+from benchmarks.dpo import Plan, Scenes, _recipe, results
+from benchmarks.dpo_model import Setting, numbers_of, operations
 from demo.worlds import IMAGE_SIDE
 from pairs.settings import local_model
 from trainer.run import Run
