@@ -17,7 +17,7 @@ from loadtests.checking import fetch_all, list_all
 from loadtests.figures import figures, verdicts
 from loadtests.ledger import Ledger, check
 from loadtests.profiles import SHIPPED, BadProfile, read_profile
-from loadtests.report import HTML, SUMMARY, Outcome, lines, summary, write
+from loadtests.report import HTML, SUMMARY, Outcome, lines, progress, summary, write
 from loadtests.running import Cluster, Follow, Run, conduct, observer
 from loadtests.samples import series
 from loadtests.sampling import Sampler
@@ -104,11 +104,7 @@ def _following(console: Console) -> Follow:
         present = now().timestamp()
         seen = ledger.measure(level, present - _RECENT_S, present)
         queue = f"{sampler.samples[-1].jobs} + {sampler.samples[-1].candidates}" if sampler.samples else "unknown"
-        latency = "" if seen.p95_s is None else f", p95 {seen.p95_s:.2f} s"
-        console.print(
-            f"load {level:g}: {seen.arrived_per_s:.1f} images/s arrive, {seen.finished_per_s:.1f} pairs/s{latency}; "
-            f"{seen.in_work} in work, queued {queue}"
-        )
+        console.print(progress(seen, queue))
 
     return follow
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.figures import Verdict
+from loadtests.knee import Level
 from loadtests.ledger import Integrity
 from loadtests.profiles import Profile
 
@@ -77,6 +78,16 @@ def write(folder: Path, html: str, found: dict[str, Any], accepted: Sequence[str
     (folder / ACCEPTED).write_text("".join(f"{one}\n" for one in accepted), encoding="utf-8")
 
 
+def progress(seen: Level, queued: str) -> str:
+    """What the last seconds were like, for a person; without a load, the queue is left to run empty."""
+    load = f"load {_level(seen.offered)}" if seen.offered else "no load, the queue runs empty"
+    latency = "" if seen.p95_s is None else f", p95 {seen.p95_s:.2f} s"
+    return (
+        f"{load}: {seen.arrived_per_s:.1f} images/s arrive, {seen.finished_per_s:.1f} pairs/s{latency}; "
+        f"{seen.in_work} in work, queued {queued}"
+    )
+
+
 def lines(found: dict[str, Any]) -> list[str]:
     """The summary for a person: rates, latency, the knee, integrity."""
     figures, integrity = found["figures"], found["integrity"]
@@ -107,9 +118,13 @@ def _knee(found: dict[str, Any]) -> list[str]:
     unit = "images/s arriving" if knee["load"] == "open" else "posters at a time"
     where = "" if knee["is_bracketed"] else " at least: no level was too much"
     return [
-        f"The knee is at {knee['offered']:.3g} {unit}{where}: {knee['pairs_per_s']:.1f} pairs/s, p50 "
+        f"The knee is at {_level(knee['offered'])} {unit}{where}: {knee['pairs_per_s']:.1f} pairs/s, p50 "
         f"{_s(knee['p50_s'])}, p95 {_s(knee['p95_s'])}. The most at any level: {knee['best_pairs_per_s']:.1f} pairs/s."
     ]
+
+
+def _level(offered: float) -> str:
+    return f"{round(offered, 1):g}"
 
 
 def _s(seconds: float | None) -> str:

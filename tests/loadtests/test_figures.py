@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtests.figures import Span, drift, recovery_s, verdicts, windows
+from loadtests.knee import Level
 from loadtests.ledger import Integrity, Ledger, News
 from loadtests.profiles import Thresholds, read_profile
-from loadtests.report import Outcome, lines, summary
+from loadtests.report import Outcome, lines, progress, summary
 from loadtests.samples import Sample
 
 FIGURES = {
@@ -103,3 +104,12 @@ def books(times: list[tuple[float, float]]) -> Ledger:
         )
     )
     return ledger
+
+
+@pytest.mark.parametrize(
+    ("offered", "load"),
+    [(6.32456, "load 6.3"), (8.0, "load 8"), (1234.56, "load 1234.6"), (0.0, "no load, the queue runs empty")],
+)
+def test_the_load_is_said_to_one_decimal_place(offered: float, load: str) -> None:
+    seen = Level(offered, 6.2, 6.2, 5.9, None, None, 3)
+    assert progress(seen, "2 + 1") == f"{load}: 6.2 images/s arrive, 5.9 pairs/s; 3 in work, queued 2 + 1"
