@@ -19,7 +19,7 @@ import psutil
 from fsspec.core import url_to_fs
 
 from judgefree.launcher.parts import base_url, is_own_mllm, valkey_is_ours, with_mllm_url
-from judgefree.launcher.preflight import LEAST_FREE_BYTES
+from judgefree.launcher.preflight import LEAST_FREE_BYTES, has_gpu
 from judgefree.launcher.probes import TIMEOUT_S, HttpProbe, Probe, RedisProbe
 from judgefree.launcher.shares import thread_shares
 from pairs.errors import JudgefreeError
@@ -127,11 +127,6 @@ def installed_versions(packages: Collection[str]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def has_gpu() -> bool:
-    """Whether the system has a GPU that vLLM could use, whatever torch can see of it."""
-    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
 
 
 def ask_torch() -> str:

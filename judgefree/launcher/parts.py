@@ -4,10 +4,11 @@ import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from urllib.parse import urlsplit
 
 from judgefree.launcher.environment import part_environment
-from judgefree.launcher.preflight import require_module, require_port
+from judgefree.launcher.preflight import has_gpu, require_module, require_port
 from judgefree.launcher.probes import HttpProbe, RedisProbe
 from judgefree.launcher.shares import thread_shares
 from judgefree.launcher.stack import Part
@@ -15,10 +16,12 @@ from judgefree.mistakes import Mistake
 from judgefree.rooms import program
 from pairs.database import open_engine
 from pairs.errors import StoreUnavailable
-from pairs.settings import Settings, local_model
+from pairs.settings import DEMO, Settings, local_model
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_FOLDERS_OF_VLLM = ("TMPDIR", "VLLM_RPC_BASE_PATH")
+"""vLLM leaves its sockets and the file by which its processes meet where these point."""
 MLLM, VERIFIER, GATEWAY = ("workers.mllm", "workers.clip", "service")
 
 
@@ -50,7 +53,7 @@ def plan(settings: Settings, no_file: Path) -> Plan:
         models.append(local_model(settings.model, "mllm"))
         require_module("vllm", "vLLM", "mllm-cpu", "mllm-gpu")
         require_port("127.0.0.1", settings.mllm_port, "mllm_port")
-        parts.append(mllm(own, inherited, shares.mllm_threads))
+        parts.append(mllm(own, inherited, shares.mllm_threads, usual_start(settings)))
     elif len(away) == len(settings.mllm_urls):
         raise Mistake(f"No vLLM answers at {' or '.join(away)} (setting mllm_url); start it or unset the setting.")
     warnings += [f"No vLLM answers at {url} (setting mllm_url); it gets pairs once it does." for url in away]
@@ -128,14 +131,24 @@ def valkey_is_ours(redis_url: str) -> bool:
     return named.scheme == "redis" and named.password is None and (named.hostname or "localhost") in _LOOPBACK
 
 
-def mllm(url: str, inherited: dict[str, str], threads: int) -> Part:
+def mllm(url: str, inherited: dict[str, str], threads: int, usual: str) -> Part:
+    """What torch compiles is kept from start to start, though it lies in the temporary folder by torch's default."""
+    compiled = {"TORCHINDUCTOR_CACHE_DIR": f"{gettempdir()}/torchinductor_{os.getuid()}"}
     return Part(
         "mllm",
         "vLLM",
         program(MLLM),
-        {"OMP_NUM_THREADS": str(threads)} | inherited,
+        {"OMP_NUM_THREADS": str(threads)} | compiled | inherited,
         HttpProbe(f"{url}/health"),
+        scratch_in=_FOLDERS_OF_VLLM,
+        usual_start=usual,
     )
+
+
+def usual_start(settings: Settings) -> str:
+    """How long vLLM usually takes to start, where that is known: with an embedded model on a CPU."""
+    is_embedded = settings.model.partition("-")[0] == DEMO
+    return "usually half a minute on two idle cores" if is_embedded and not has_gpu() else ""
 
 
 def verifier(settings: Settings, inherited: dict[str, str], threads: int) -> Part:

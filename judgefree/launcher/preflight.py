@@ -72,5 +72,10 @@ def require_module(module: str, what: str, *extras: str) -> None:
         raise Mistake(f"{what} is not installed: pip install {ways}.")
 
 
+def has_gpu() -> bool:
+    """Whether the system has a GPU that vLLM could use, whatever torch can see of it."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
+
+
 def _why(error: OSError) -> str:
     return (error.strerror or str(error)).lower()

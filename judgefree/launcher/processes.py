@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Self
 
 import psutil
@@ -18,6 +19,10 @@ import psutil
 _HERE = Path(__file__).parent
 _LARGEST_LOG_BYTES = 20 * 2**20
 _TICK_S = 0.05
+_SCRATCH_PREFIX = "jf-"
+_SOCKET_BYTES = 103
+"""The longest path of a Unix socket on macOS; Linux takes 107."""
+_IN_SCRATCH = f"/{_SCRATCH_PREFIX}12345678/12345678-1234-1234-1234-123456789012"
 
 
 @dataclass
@@ -27,26 +32,32 @@ class Child:
     process: asyncio.subprocess.Process
     log: Path
     log_start: int
+    scratch: "TemporaryDirectory[str] | None" = None
 
     @classmethod
-    async def start(cls, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Self:
+    async def start(
+        cls, command: Sequence[str], environment: Mapping[str, str], log: Path, scratch_in: Sequence[str] = ()
+    ) -> Self:
         """Start `command` with its output appended to `log`.
 
         The child gets a session of its own, so that Ctrl-C in the terminal reaches the launcher alone, and a tether,
-        so that the death of the launcher ends it.
+        so that the death of the launcher ends it. The variables in `scratch_in` name a temporary folder that is gone
+        once the child has ended.
         """
         _rotate(log)
+        scratch = open_scratch() if scratch_in else None
+        names = dict.fromkeys(scratch_in, scratch.name) if scratch else {}
         with log.open("ab") as output:
             start = output.tell()  # before the child shares the file's position
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(_HERE / "tether.py"), str(os.getpid()), *command),
-                env=dict(environment),
+                env={**environment, **names},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            return cls(process, log, start)
+            return cls(process, log, start, scratch)
 
     @property
     def group(self) -> int:
@@ -67,11 +78,13 @@ class Child:
         await self.kill()
 
     async def kill(self) -> None:
-        """SIGKILL to what is left of the group; returns when nothing is."""
+        """SIGKILL to what is left of the group; returns when nothing is, nor of its temporary folder."""
         while self.is_any_left():
             _signal_group(self.group, signal.SIGKILL)
             await asyncio.sleep(_TICK_S)
         await self.process.wait()
+        if self.scratch:
+            self.scratch.cleanup()
 
     def is_any_left(self) -> bool:
         """Whether a process of this group still runs. A zombie does not: it only waits for its parent to look."""
@@ -89,6 +102,17 @@ class Child:
             return list(deque((line for line in lines if line), maxlen=count))
 
 
+def open_scratch() -> "TemporaryDirectory[str]":
+    """A new temporary folder whose path is short enough for a Unix socket with a UUID for a name."""
+    usual = gettempdir()
+    is_short = len(os.fsencode(usual + _IN_SCRATCH)) <= _SOCKET_BYTES
+    return TemporaryDirectory(
+        prefix=_SCRATCH_PREFIX,
+        dir=usual if is_short else "/tmp",
+        ignore_cleanup_errors=True,
+    )
+
+
 async def _until(holds: Callable[[], bool], deadline: float, hurry: asyncio.Event) -> None:
     while not holds() and time.monotonic() < deadline and not hurry.is_set():
         with suppress(TimeoutError):
@@ -96,7 +120,7 @@ async def _until(holds: Callable[[], bool], deadline: float, hurry: asyncio.Even
 
 
 def start_sweeper(grace_s: float) -> "subprocess.Popen[bytes]":
-    """The process that ends what a killed launcher leaves; tell it of groups with `announce`."""
+    """The process that ends what a killed launcher leaves; tell it of children with `announce`."""
     return subprocess.Popen(
         [sys.executable, "-I", "-S", str(_HERE / "sweeper.py"), str(grace_s)],
         stdin=subprocess.PIPE,
@@ -105,12 +129,12 @@ def start_sweeper(grace_s: float) -> "subprocess.Popen[bytes]":
     )
 
 
-def announce(sweeper: "subprocess.Popen[bytes]", sign: str, group: int) -> None:
-    """Tell the sweeper that a group has come (`+`) or is gone (`-`)."""
+def announce(sweeper: "subprocess.Popen[bytes]", sign: str, child: Child) -> None:
+    """Tell the sweeper that a child, with its temporary folder, has come (`+`) or is gone (`-`)."""
     if sweeper.stdin is None:
         raise ValueError("the sweeper was started without a pipe")
     with suppress(BrokenPipeError):  # somebody killed it: the tethers still hold, and the stack need not fall for it
-        sweeper.stdin.write(f"{sign}{group}\n".encode())
+        sweeper.stdin.write(os.fsencode(f"{sign}{child.group} {child.scratch.name if child.scratch else ''}\n"))
         sweeper.stdin.flush()
 
 

@@ -1,29 +1,32 @@
 """The parts as running processes: started when what they need is ready, watched, restarted, ended in reverse order."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from judgefree.launcher.logs import reason_in, telling
 from judgefree.launcher.probes import Probe
 from judgefree.launcher.processes import Child, announce, start_sweeper
-from judgefree.launcher.supervision import Course, Event, Phase, Policy, delay_s, end_of, step
+from judgefree.launcher.supervision import Course, Event, Phase, Policy, delay_s, end_of, signal_name, step
 from judgefree.mistakes import PartFailed
 from pairs.ending import end
 
 _PROBE_EVERY_S = 0.2
-_TAIL_LINES = 12
-_REASON_LINES = 60
-_EXCEPTION = re.compile(r"^(?:\(.*?\) )?((?:\w+\.)*\w*(?:Error|Exception): .+)$")
+_LINES_READ = 60
+_LINES_SHOWN = 3
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Part:
-    """What to run, how to know that it is ready, and which parts (by name) must be ready before it starts."""
+    """What to run, how to know that it is ready, and which parts (by name) must be ready before it starts.
+
+    The variables in `scratch_in` name a temporary folder of each start's own, which is removed at its end.
+    `usual_start` says how long a start usually takes, where that is known.
+    """
 
     name: str
     title: str
@@ -31,6 +34,8 @@ class Part:
     environment: Mapping[str, str]
     probe: Probe
     needs: frozenset[str] = field(default_factory=frozenset)
+    scratch_in: Sequence[str] = ()
+    usual_start: str = ""
 
 
 class Watcher(Protocol):
@@ -67,11 +72,11 @@ class Stack:
         """
         sweeper = start_sweeper(self._policy.grace_s)
         try:
-            return await self._run(work, lambda sign, group: announce(sweeper, sign, group))
+            return await self._run(work, lambda sign, child: announce(sweeper, sign, child))
         finally:
             sweeper.communicate()
 
-    async def _run(self, work: Callable[[], Awaitable[Result]], tell: Callable[[str, int], None]) -> Result | None:
+    async def _run(self, work: Callable[[], Awaitable[Result]], tell: Callable[[str, Child], None]) -> Result | None:
         keepers = [asyncio.create_task(self._keep(part, tell), name=part.name) for part in self._parts]
         working = asyncio.ensure_future(self._when_ready(work))
         stopping = asyncio.create_task(self._stopping.wait())
@@ -91,7 +96,7 @@ class Stack:
             await ready.wait()
         return await work()
 
-    async def _keep(self, part: Part, tell: Callable[[str, int], None]) -> None:
+    async def _keep(self, part: Part, tell: Callable[[str, Child], None]) -> None:
         """Live the life of one part; returns never, raises PartFailed when it is given up."""
         course = Course()
         self._watcher.changed(part, course.phase)
@@ -99,19 +104,20 @@ class Stack:
             await self._ready[need].wait()
         while True:
             course = self._turn(part, course, Event.CALLED)
-            child = await Child.start(part.command, part.environment, self._logs / f"{part.name}.log")
+            log = self._logs / f"{part.name}.log"
+            child = await Child.start(part.command, part.environment, log, part.scratch_in)
             self._children[part.name] = child
-            tell("+", child.group)
+            tell("+", child)
             course, exit_code = await self._watch(part, course, child)
             await child.kill()  # what a dead parent leaves, vLLM's engine for one, holds memory and ports
-            tell("-", child.group)
+            tell("-", child)
             del self._children[part.name]
             outcome = end_of(course, exit_code, self._policy)
             course = self._turn(part, course, outcome)
             if course.phase is Phase.GIVEN_UP:
                 raise PartFailed(failure(part, exit_code, course, child))
             pause_s = delay_s(course, self._policy)
-            self._watcher.died(part, exit_code, pause_s, child.log, child.last_lines(_TAIL_LINES))
+            self._watcher.died(part, exit_code, pause_s, log, telling(child.last_lines(_LINES_READ), _LINES_SHOWN))
             await asyncio.sleep(pause_s)
 
     async def _watch(self, part: Part, course: Course, child: Child) -> tuple[Course, int]:
@@ -137,24 +143,19 @@ class Stack:
             self._ready[part.name].set()
         return turned
 
-    async def _end_all(self, tell: Callable[[str, int], None]) -> None:
+    async def _end_all(self, tell: Callable[[str, Child], None]) -> None:
         for part in reversed(self._parts):
             child = self._children.pop(part.name, None)
             if child is not None:
                 self._watcher.ending(part)
                 await child.end(self._policy.grace_s, self._hurry)
-                tell("-", child.group)
+                tell("-", child)
 
 
 def failure(part: Part, exit_code: int, course: Course, child: Child) -> str:
     """Why a part was given up, in one sentence."""
-    reason = reason_in(child.last_lines(_REASON_LINES))
+    reason = reason_in(child.last_lines(_LINES_READ))
     said = f': "{reason}"' if reason else ""
     times = "" if course.deaths == 1 else f" {course.deaths} times"
-    return f"{part.title} could not start (exit code {exit_code}{times}){said}; its log is {child.log}."
-
-
-def reason_in(lines: Sequence[str]) -> str | None:
-    """The line that says why a program ended: its last exception, or else its last line."""
-    raised = [found[1] for line in lines if (found := _EXCEPTION.match(line))]
-    return raised[-1] if raised else lines[-1] if lines else None
+    end = f"exit code {exit_code}" if exit_code >= 0 else f"killed, {signal_name(-exit_code)}"
+    return f"{part.title} could not start ({end}{times}){said}; its log is {child.log}."

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from signal import Signals
 from types import MappingProxyType
 
 REFUSAL = 2
@@ -82,6 +83,11 @@ def end_of(course: Course, exit_code: int, policy: Policy) -> Event:
         return Event.DIED
     is_worn_out = course.deaths + 1 >= policy.most_deaths
     return Event.REFUSED if exit_code == REFUSAL or is_worn_out else Event.DIED
+
+
+def signal_name(number: int) -> str:
+    """The name of the signal that ended a process, such as SIGKILL."""
+    return next((one.name for one in Signals if one == number), f"signal {number}")
 
 
 def delay_s(course: Course, policy: Policy) -> float:

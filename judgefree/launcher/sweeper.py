@@ -1,12 +1,14 @@
-"""End the process groups that a dead launcher left.
+"""End the process groups that a dead launcher left, and remove their temporary folders.
 
     python -I -S sweeper.py GRACE_S
 
-Reads `+GROUP` and `-GROUP` lines from the launcher as its parts come and go. When the launcher is gone, however it
-went, standard input ends: what is left gets SIGTERM, and SIGKILL after the grace.
+Reads `+GROUP FOLDER` and `-GROUP FOLDER` lines, the folder empty for a part that has none, from the launcher as its
+parts come and go. When the launcher is gone, however it went, standard input ends: what is left gets SIGTERM, and
+SIGKILL after the grace.
 """
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -17,14 +19,16 @@ def main() -> None:
     grace_s = float(sys.argv[1])
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    groups: list[int] = []
+    folders: dict[int, str] = {}
     for line in sys.stdin:
-        group = int(line[1:])
+        group, _, folder = line[1:].rstrip("\n").partition(" ")
         if line[0] == "+":
-            groups.append(group)
-        elif group in groups:
-            groups.remove(group)
-    sweep(groups, grace_s)
+            folders[int(group)] = folder
+        else:
+            folders.pop(int(group), None)
+    sweep(list(folders), grace_s)
+    for folder in filter(None, folders.values()):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(groups: list[int], grace_s: float) -> None:

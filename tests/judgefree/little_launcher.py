@@ -20,10 +20,11 @@ LITTLE_PART = Path(__file__).with_name("little_part.py")
 
 def little_part(plan: dict[str, object], folder: Path) -> Part:
     command = (sys.executable, str(LITTLE_PART), json.dumps(plan | {"folder": str(folder)}))
-    needs = plan.get("needs", ())
+    needs, scratch_in = plan.get("needs", ()), plan.get("scratch_in", ())
     assert isinstance(needs, list | tuple)
+    assert isinstance(scratch_in, list | tuple)
     probe = HttpProbe(f"http://127.0.0.1:{plan['port']}/")
-    return Part(str(plan["name"]), str(plan["name"]), command, dict(os.environ), probe, frozenset(needs))
+    return Part(str(plan["name"]), str(plan["name"]), command, dict(os.environ), probe, frozenset(needs), scratch_in)
 
 
 class Printer:

@@ -6,12 +6,14 @@ python little_part.py '{"name": ..., "port": ..., "folder": ..., ...}'
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from uuid import uuid4
 
 SLEEP = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
 
@@ -42,6 +44,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, end)
     starts = sum(line.startswith(f"{name} started") for line in _lines(folder / "events"))
     note("started")
+    if plan.get("scratch_in"):
+        note_socket(folder / "sockets", os.environ[plan["scratch_in"][0]])
     if plan.get("has_stubborn_child"):
         note("child", subprocess.Popen([sys.executable, "-c", SLEEP]).pid)
     if starts < plan.get("early_deaths", 0):
@@ -53,6 +57,14 @@ def main() -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     while True:
         signal.pause()
+
+
+def note_socket(notes: Path, scratch: str) -> None:
+    """Leave a Unix socket in `scratch`, as vLLM does, and write down its path."""
+    path = f"{scratch}/{uuid4()}"
+    socket.socket(socket.AF_UNIX).bind(path)
+    with notes.open("a") as sockets:
+        sockets.write(f"{path}\n")
 
 
 def _lines(file: Path) -> list[str]:

@@ -4,17 +4,20 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import pytest
 
-from judgefree.launcher.stack import Part, Stack, reason_in
+from judgefree.launcher.processes import open_scratch
+from judgefree.launcher.stack import Part, Stack
 from judgefree.launcher.supervision import Phase, Policy
 from judgefree.mistakes import PartFailed
 from tests.conftest import free_port
@@ -163,6 +166,37 @@ class Launched:
         return eventually(lambda: not any(map(is_running, all_pids(self.folder))), timeout_s)
 
 
+SCRATCH = {"scratch_in": ["TMPDIR", "VLLM_RPC_BASE_PATH"]}
+
+
+def sockets(folder: Path) -> list[Path]:
+    """What the starts of a part with a temporary folder of its own have left there, one each."""
+    return [Path(line) for line in (folder / "sockets").read_text().splitlines()]
+
+
+async def test_each_start_has_a_temporary_folder_of_its_own_which_is_gone_after_it(tmp_path: Path) -> None:
+    async def kill_and_wait(_stack: Stack) -> None:
+        [first] = sockets(tmp_path)
+        assert first.is_socket()
+        [(_, pid)] = events(tmp_path, "ready")
+        os.kill(pid, signal.SIGKILL)
+        await asyncio.to_thread(eventually, lambda: len(events(tmp_path, "ready")) == 2)
+        assert not first.parent.exists()
+
+    await run(tmp_path, [a_plan("model", **SCRATCH)], kill_and_wait)
+    first, second = sockets(tmp_path)
+    assert first.parent != second.parent
+    assert not second.parent.exists()
+
+
+def test_a_temporary_folder_has_a_path_that_is_short_enough_for_a_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("long" * 20)))
+    with open_scratch() as scratch, socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(f"{scratch}/{uuid4()}")
+
+
 STUBBORN = {"has_stubborn_child": True, "ignores_sigterm": True}
 
 
@@ -204,13 +238,15 @@ def test_a_signal_during_the_start_ends_what_was_started(tmp_path: Path) -> None
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the sweeper waits for its grace")
 def test_a_killed_launcher_leaves_nothing(tmp_path: Path) -> None:
-    launched = Launched(tmp_path, [a_plan("store"), a_plan("model", **STUBBORN)], grace_s=1)
+    launched = Launched(tmp_path, [a_plan("store"), a_plan("model", **STUBBORN, **SCRATCH)], grace_s=1)
     launched.wait_for("all ready")
+    [left] = sockets(tmp_path)
     assert len(all_pids(tmp_path)) == 3
     launched.process.kill()
     launched.process.wait()
     assert launched.has_left_nothing()
     assert [name for name, _ in events(tmp_path, "ended")] == ["store"]  # in its own way, not by SIGKILL
+    assert eventually(lambda: not left.parent.exists())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a child to its parent")
@@ -223,20 +259,3 @@ def test_a_launcher_killed_together_with_its_sweeper_leaves_no_part(tmp_path: Pa
     launched.process.kill()
     launched.process.wait()
     assert launched.has_left_nothing()
-
-
-@pytest.mark.parametrize(
-    ("lines", "reason"),
-    [
-        ([], None),
-        (["There is no model here."], "There is no model here."),
-        (["  raise OSError(", "OSError: no network", "See the manual."], "OSError: no network"),
-        (
-            ["(APIServer pid=7) RuntimeError: the engine failed", " - leaked function"],
-            "RuntimeError: the engine failed",
-        ),
-        (["a.b.FirstError: one", "during its handling:", "SecondError: two"], "SecondError: two"),
-    ],
-)
-def test_the_reason_is_the_last_exception_or_else_the_last_line(lines: list[str], reason: str | None) -> None:
-    assert reason_in(lines) == reason
