@@ -11,7 +11,7 @@ import pytest
 from pairs.errors import SettingsError
 from pairs.settings import LORA_RANKS
 from workers.mllm.__main__ import launch_from
-from workers.mllm.launch import PROCESSOR, SCHEDULER, WAIT_VARIABLE, Launch, arguments, environment
+from workers.mllm.launch import PROCESSOR, SCHEDULER, SERVER, WAIT_VARIABLE, Launch, arguments, environment
 from workers.mllm.obstacles import obstacle_in
 
 
@@ -135,14 +135,21 @@ def test_other_flags_pass() -> None:
     assert obstacle_in(flags) is None
 
 
+PLAIN = ["-m", SERVER, "--scheduler-cls", SCHEDULER, "--logits-processors", PROCESSOR]
+
+
+@pytest.mark.parametrize("entry", [["-m", "workers.mllm"], PLAIN], ids=["our launcher", "plain vLLM"])
 @pytest.mark.parametrize("flag", ["--pipeline-parallel-size=2", "--data-parallel-size=2", "--spec-method=ngram"])
-def test_a_set_up_that_lockstep_does_not_work_with_is_one_sentence_and_status_2(mllm_folder: str, flag: str) -> None:
+def test_a_set_up_that_lockstep_does_not_work_with_is_one_sentence_and_status_2(
+    mllm_folder: str, entry: list[str], flag: str
+) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "workers.mllm", "--model", mllm_folder, flag],
+        [sys.executable, *entry, "--model", mllm_folder, flag],
         capture_output=True,
         text=True,
         check=False,
     )
     assert ended.returncode == 2
-    assert ended.stderr.startswith("Paired decoding does not work with ")
-    assert ended.stderr.count("\n") == 1
+    *logs, sentence = ended.stderr.splitlines()
+    assert sentence.startswith("Paired decoding does not work with ")
+    assert not any("Traceback" in line for line in logs)

@@ -2,13 +2,18 @@
 
 import inspect
 import re
+from typing import Any
 
 import pytest
+from vllm.config import VllmConfig
+from vllm.engine.arg_utils import EngineArgs
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
+from vllm.v1.structured_output import StructuredOutputManager
 
 from tests.mllm.engine import Size, engine_of
 from workers.mllm import scheduler
+from workers.mllm.launch import SCHEDULER
 from workers.mllm.obstacles import Obstacle
 from workers.mllm.scheduler import Lockstep
 
@@ -36,11 +41,65 @@ def test_our_names_hide_none_of_vllms_but_those_that_are_meant() -> None:
     assert not (attributes | (ours - OVERRIDDEN)) & theirs
 
 
-def test_a_scheduler_that_plain_vllm_makes_for_one_request_at_a_time_is_refused_with_the_sentence(
-    mllm_folder: str,
+KV_CONNECTOR = {"kv_connector": "ExampleConnector", "kv_role": "kv_both"}
+EC_CONNECTOR = {
+    "ec_connector": "ECExampleConnector",
+    "ec_role": "ec_both",
+    "ec_connector_extra_config": {"shared_storage_path": "unused"},
+}
+NGRAM = {"method": "ngram", "num_speculative_tokens": 2, "prompt_lookup_max": 2}
+REFUSED: list[tuple[Obstacle, dict[str, Any]]] = [
+    (Obstacle.SPECULATION, {"speculative_config": NGRAM}),
+    (Obstacle.PIPELINE, {"pipeline_parallel_size": 2}),
+    (Obstacle.DATA, {"data_parallel_size": 2}),
+    (Obstacle.CONNECTOR, {"kv_transfer_config": KV_CONNECTOR}),
+    (Obstacle.CONNECTOR, {"ec_transfer_config": EC_CONNECTOR}),
+    (Obstacle.PRIORITY, {"scheduling_policy": "priority"}),
+    (Obstacle.SEATS, {"max_num_seqs": 1}),
+]
+
+
+def _config(folder: str, **changes: Any) -> VllmConfig:
+    """What vLLM makes of its arguments, in the process that answers HTTP."""
+    return EngineArgs(model=folder, dtype="float32", scheduler_cls=SCHEDULER, **changes).create_engine_config()
+
+
+def _make_scheduler(folder: str, config: VllmConfig) -> None:
+    """As the engine's process makes it, once the KV cache is laid out."""
+    kv_cache = engine_of(folder, Size()).scheduler.kv_cache_config
+    config.cache_config.num_gpu_blocks = kv_cache.num_blocks
+    made = config.scheduler_config.get_scheduler_cls()
+    made(config, kv_cache, StructuredOutputManager(config), block_size=Size().block_size)
+
+
+def test_a_set_up_without_obstacles_is_taken(mllm_folder: str) -> None:
+    _make_scheduler(mllm_folder, _config(mllm_folder))
+
+
+@pytest.mark.parametrize(("obstacle", "changes"), REFUSED, ids=str)
+def test_a_scheduler_of_plain_vllm_refuses_what_lockstep_does_not_work_with(
+    mllm_folder: str, obstacle: Obstacle, changes: dict[str, Any]
 ) -> None:
-    with pytest.raises(ValueError, match=re.escape(Obstacle.SEATS.sentence)):
-        engine_of(mllm_folder, Size(seats=1))
+    config = _config(mllm_folder, **changes)
+    with pytest.raises(ValueError, match=re.escape(obstacle.sentence)):
+        _make_scheduler(mllm_folder, config)
+
+
+def test_an_engine_of_several_is_refused_although_vllm_tells_it_that_it_is_alone(mllm_folder: str) -> None:
+    """Dense models: vLLM's own engines are made so, and only the index says that there are others."""
+    config = _config(mllm_folder, data_parallel_size=2)
+    config.parallel_config.data_parallel_index = 1
+    config.parallel_config.reconfigure_for_independent_dp_rank()
+    assert config.parallel_config.data_parallel_size == 1
+    with pytest.raises(ValueError, match=re.escape(Obstacle.DATA.sentence)):
+        _make_scheduler(mllm_folder, config)
+
+
+def test_batch_sharded_sampling_is_refused(mllm_folder: str) -> None:
+    config = _config(mllm_folder)
+    config.parallel_config.enable_batch_sharded_sampling = True  # vLLM takes the flag only with several devices
+    with pytest.raises(ValueError, match=re.escape(Obstacle.SHARDING.sentence)):
+        _make_scheduler(mllm_folder, config)
 
 
 @pytest.mark.parametrize(("depth", "is_asynchronous"), [(1, False), (2, True)])

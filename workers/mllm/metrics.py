@@ -18,12 +18,21 @@ _PREFIX = "judgefree_mllm_"
 
 @dataclass(slots=True)
 class Tally:
-    """Pairs in the register now, and what has happened since the engine started."""
+    """Pairs in the register now, and what has happened since the engine started, or since another tally."""
 
     twins_in_flight: int = 0
     held_steps: int = 0
     divergences: int = 0
     timeouts: int = 0
+
+    def since(self, earlier: "Tally") -> "Tally":
+        """The pairs in the register now, and what has happened since `earlier`."""
+        return Tally(
+            twins_in_flight=self.twins_in_flight,
+            held_steps=self.held_steps - earlier.held_steps,
+            divergences=self.divergences - earlier.divergences,
+            timeouts=self.timeouts - earlier.timeouts,
+        )
 
 
 TWINS_IN_FLIGHT = Gauge(
@@ -58,10 +67,13 @@ def detach(stats: SchedulerStats) -> Tally | None:
 
 
 class TwinMetrics(AggregateStatLoggerBase):  # type: ignore[misc]
-    """For `vllm.stat_logger_plugins`: turns the engine's totals into Prometheus metrics. Idle without lockstep."""
+    """For `vllm.stat_logger_plugins`: adds what an engine has counted to Prometheus metrics. Idle without lockstep.
+
+    Of several API servers each is told a part of it, and a scrape of any adds their counters up.
+    """
 
     def __init__(self, vllm_config: VllmConfig, engine_indexes: Sequence[int]) -> None:
-        self._seen = Tally()
+        """All that lockstep counts comes with the statistics."""
 
     def record(
         self,
@@ -76,8 +88,7 @@ class TwinMetrics(AggregateStatLoggerBase):  # type: ignore[misc]
             return
         TWINS_IN_FLIGHT.set(tally.twins_in_flight)
         for name, counter in COUNTERS.items():
-            counter.inc(getattr(tally, name) - getattr(self._seen, name))
-        self._seen = tally
+            counter.inc(getattr(tally, name))
 
     def log_engine_initialized(self) -> None:
         """Nothing to say: the metrics stand at zero from the start."""

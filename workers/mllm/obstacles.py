@@ -44,7 +44,8 @@ def obstacle_in(arguments: Sequence[str]) -> Obstacle | None:
     """The first obstacle that vLLM's arguments show, in any of the ways in which vLLM reads a flag.
 
     `--flag value`, `--flag=value`, `--flag.key value`, with dashes or underscores. What they do not show (a file of
-    arguments, a model that brings its own draft model) the scheduler finds when the engine starts.
+    arguments, an abbreviated flag, a model that brings its own draft model) the scheduler finds when the engine starts:
+    of the engines of data parallelism that of any but the first, and vLLM ends when one of them does.
     """
     for position, argument in enumerate(arguments):
         flag, _, given = argument.partition("=")

@@ -61,12 +61,22 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         obstacles = {
             Obstacle.SPECULATION: self.vllm_config.speculative_config is not None,
             Obstacle.PIPELINE: self.use_pp,
-            Obstacle.DATA: self.parallel_config.data_parallel_size > 1,
+            Obstacle.DATA: self._is_one_of_several,
             Obstacle.CONNECTOR: self.connector is not None or self.ec_connector is not None,
             Obstacle.PRIORITY: self.scheduler_config.policy != "fcfs",
+            Obstacle.SHARDING: self.parallel_config.enable_batch_sharded_sampling,
             Obstacle.SEATS: self.max_num_active_reqs < 2,
         }
         return next((obstacle for obstacle, is_there in obstacles.items() if is_there), None)
+
+    @property
+    def _is_one_of_several(self) -> bool:
+        """Whether this engine has others beside it. For a dense model vLLM sets the size of each to 1 and keeps the
+        index, so that the first does not know and the others do: vLLM does not start without them.
+        """
+        parallel = self.parallel_config
+        is_one: bool = parallel.data_parallel_size > 1 or parallel.data_parallel_index > 0
+        return is_one
 
     # Arrival and departure
 
@@ -152,12 +162,14 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         return outputs
 
     def _tell_counts(self, outputs: dict[int, EngineCoreOutputs]) -> None:
-        """Send the counts along with vLLM's statistics when they have changed."""
+        """Send the counts along with vLLM's statistics when they have changed, as what came since they were sent last:
+        of several API servers one gets them, now this, now that.
+        """
         register = self._register
         tally = Tally(len(register.pairs), self._held_steps, register.divergences, register.timeouts)
         stats = next((output.scheduler_stats for output in outputs.values() if output.scheduler_stats), None)
         if stats is not None and tally != self._told:
-            attach(stats, tally)
+            attach(stats, tally.since(self._told))
             self._told = tally
 
     # A step
