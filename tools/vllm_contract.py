@@ -49,13 +49,15 @@ ASKED_BY_THE_SCHEDULER = {
 READ_OF_OTHERS = {
     "vllm.v1.request.Request": (
         "request_id sampling_params num_tokens num_computed_tokens num_output_placeholders num_output_tokens "
-        "num_prompt_tokens num_in_flight_tokens output_token_ids status client_index lora_request is_finished "
-        "take_events"
+        "num_prompt_tokens num_in_flight_tokens num_stale_output_tokens drop_stale_output output_token_ids status "
+        "client_index lora_request is_finished take_events"
     ),
     "vllm.v1.request.RequestStatus": "RUNNING FINISHED_ABORTED",
     "vllm.v1.core.kv_cache_manager.KVCacheManager": "coordinator block_pool truncate_computed_blocks",
     "vllm.v1.core.kv_cache_coordinator.KVCacheCoordinator": "single_type_managers",
     "vllm.v1.core.single_type_kv_cache_manager.SingleTypeKVCacheManager": "block_size",
+    "vllm.v1.core.sched.interface.PauseState": "UNPAUSED",
+    "vllm.v1.core.sched.output.SchedulerOutput": "num_scheduled_tokens preempted_req_ids",
     "vllm.v1.core.block_pool.BlockPool": "get_num_free_blocks",
     "vllm.v1.core.sched.request_queue.RequestQueue": "add_request remove_requests",
     "vllm.v1.engine.EngineCoreOutput": "request_id new_token_ids finish_reason stop_reason events",
@@ -67,9 +69,10 @@ READ_OF_OTHERS = {
         "min_tokens logit_bias allowed_token_ids bad_words structured_outputs thinking_token_budget sampling_type"
     ),
     "vllm.sampling_params.SamplingType": "RANDOM_SEED",
-    "vllm.config.scheduler.SchedulerConfig": "policy max_num_batched_tokens max_num_seqs",
-    "vllm.config.parallel.ParallelConfig": "data_parallel_size enable_batch_sharded_sampling",
-    "vllm.config.vllm.VllmConfig": "speculative_config model_config parallel_config lora_config",
+    "vllm.config.scheduler.SchedulerConfig": "policy max_num_batched_tokens async_scheduling",
+    "vllm.config.speculative.SpeculativeConfig": "num_speculative_tokens",
+    "vllm.config.parallel.ParallelConfig": "data_parallel_size data_parallel_index enable_batch_sharded_sampling",
+    "vllm.config.vllm.VllmConfig": "speculative_config model_config parallel_config scheduler_config lora_config",
     "vllm.config.model.ModelConfig": "get_vocab_size",
     "vllm.v1.worker.gpu.sample.logits_processor.interface.LogitsContext": (
         "expanded_idx_mapping idx_mapping_np expanded_local_pos pos"
@@ -77,6 +80,8 @@ READ_OF_OTHERS = {
     "vllm.v1.worker.gpu.sample.logits_processor.interface.LogitsProcRequestState": (
         "device max_num_reqs vocab_size prompt_len"
     ),
+    "vllm.v1.worker.gpu.buffer_utils.UvaBackedTensor": "gpu",
+    "vllm.platforms.interface.Platform": "is_cpu",
 }
 """What our code reads of objects of vLLM's other than the scheduler it is."""
 
@@ -92,6 +97,11 @@ def breaches(tree: SourceTree, room: Path = ROOM) -> list[str]:
         found += [
             f"{file.name}: {source} has no {name}."
             for name, source in imported.items()
+            if not tree.has_name(source, name)
+        ]
+        found += [
+            f"{file.name}: {source} has no {name}."
+            for source, name in sorted(_of_modules(module))
             if not tree.has_name(source, name)
         ]
         found += _unfit_calls(file.name, module, imported, tree)
@@ -110,6 +120,23 @@ def _imported(module: ast.Module) -> dict[str, str]:
         for node in ast.walk(module)
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "vllm"
         for alias in node.names
+    }
+
+
+def _of_modules(module: ast.Module) -> set[tuple[str, str]]:
+    """(the module, the name) of what is read or replaced in modules of vLLM that are imported whole, `as` a name."""
+    nodes = list(ast.walk(module))
+    modules = {
+        alias.asname: alias.name
+        for node in nodes
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if alias.asname and alias.name.split(".")[0] == "vllm"
+    }
+    return {
+        (modules[node.value.id], node.attr)
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules
     }
 
 

@@ -1,16 +1,25 @@
 """Which vLLM is let in: the installed one keeps the contract, another one is refused with one sentence."""
 
 import ast
+import logging
+import math
 import os
 import subprocess
 import sys
+import time
+from collections import deque
+from hashlib import blake2b
 from pathlib import Path
 
+import msgspec
+import numpy as np
+import prometheus_client
 import pytest
+import torch
 
 from tests.processes import ROOT
-from tools.source_tree import SourceTree
-from tools.vllm_contract import breaches, root_of
+from tools.source_tree import SourceTree, attributes_of, is_of_self
+from tools.vllm_contract import READ_OF_OTHERS, ROOM, breaches, root_of
 from workers.mllm.launch import PROCESSOR, SCHEDULER, SERVER
 from workers.mllm.versions import SUPPORTED, TESTED, check_version
 
@@ -75,6 +84,21 @@ CHANGES = [
         "vllm.v1.request.Request has no num_output_placeholders.",
     ),
     (
+        "vllm.v1.request",
+        ("num_stale_output_tokens", "num_stale_tokens"),
+        "vllm.v1.request.Request has no num_stale_output_tokens.",
+    ),
+    (
+        "vllm.v1.core.sched.output",
+        ("preempted_req_ids", "preempted"),
+        "vllm.v1.core.sched.output.SchedulerOutput has no preempted_req_ids.",
+    ),
+    (
+        "vllm.lora.model_manager",
+        ("from_layer_logits_processor", "adapted_logits_processor"),
+        "spare_slot.py: vllm.lora.model_manager has no from_layer_logits_processor.",
+    ),
+    (
         "vllm.v1.sample.logits_processor.builtin",
         ("def process_dict_updates(", "def dict_updates("),
         "processor.py: vllm.v1.sample.logits_processor.builtin has no process_dict_updates.",
@@ -88,3 +112,30 @@ def test_a_change_of_what_we_hook_into_is_told_by_name(module: str, change: tupl
     source = root.joinpath(module.replace(".", "/") + ".py").read_text()
     assert change[0] in source
     assert breach in breaches(SourceTree(root, {module: ast.parse(source.replace(*change))}))
+
+
+FOREIGN = (
+    *(str, dict, list, set, int, deque, object, os, time, math, blake2b(), logging.Logger),
+    *(torch, torch.Tensor, torch.nn, torch.device, np, np.ndarray, msgspec, msgspec.structs),
+    *(prometheus_client.Counter, prometheus_client.Gauge),
+)
+"""What our sources read attributes of, beside vLLM's objects and our own."""
+
+
+def test_every_attribute_that_is_read_of_vllms_objects_stands_in_the_contract() -> None:
+    modules = {file: ast.parse(file.read_text()) for file in ROOM.glob("*.py")}
+    nodes = [node for module in modules.values() for node in ast.walk(module)]
+    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+    ours = {name for node in classes for name in attributes_of(node)}
+    ours |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    ours |= {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    known = {name for thing in FOREIGN for name in dir(thing)} | ours
+    listed = {name for names in READ_OF_OTHERS.values() for name in names.split()}
+    unlisted = {
+        f"{file.name}:{node.lineno} {ast.unparse(node)}"
+        for file, module in modules.items()
+        if any(isinstance(node, ast.ImportFrom) and str(node.module).startswith("vllm") for node in ast.walk(module))
+        for node in ast.walk(module)
+        if isinstance(node, ast.Attribute) and not is_of_self(node) and node.attr not in known | listed
+    }
+    assert unlisted == set()
