@@ -218,7 +218,7 @@ async def get_readiness(gateway: ThisGateway) -> Response:
     return JSONResponse(readiness.model_dump(), status_code=503 if away else 200)
 
 
-@open_api.get("/", response_class=HTMLResponse, include_in_schema=False)
+@open_api.api_route("/", methods=["GET", "HEAD"], response_class=HTMLResponse, include_in_schema=False)
 async def get_page() -> HTMLResponse:
     """The page: what is waiting, and what became of the latest pairs."""
     return HTMLResponse((files("service") / "page" / "index.html").read_text())

@@ -28,6 +28,9 @@ def test_it_serves_until_it_is_told_to_end(valkey_url: str, tmp_path: Path) -> N
         "service", ["--port", str(port)], _environment(valkey_url, tmp_path), f"{url}/healthz", tmp_path / "log"
     ) as gateway:
         assert httpx.get(f"{url}/readyz").json() == {"status": "away", "away": ["model"]}
+        page, probed = httpx.get(url), httpx.head(url)
+        assert (probed.status_code, probed.content) == (200, b"")
+        assert probed.headers["content-length"] == page.headers["content-length"] == str(len(page.content))
         assert gateway.end() == 0
     assert "Traceback" not in gateway.log.read_text()
 
