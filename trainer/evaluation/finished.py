@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pairs.blobs import Blobs
-from pairs.model import Decision, DiscardReason, Pair
+from pairs.model import Decision, DiscardReason, ImageRef, Pair
 from pairs.store import PairFilter, Store
 from trainer.evaluation.errors import UnreadableDataSet
 from trainer.evaluation.rows import Row, read_rows
@@ -22,8 +22,8 @@ _BATCH = 256
 class FinishedPair:
     """A pair as the verifier left it; a person's review does not count here.
 
-    The image is known by `file`, the name under which it was submitted, or by `image`, its bytes; `ratio` is the
-    hallucination ratio h, where the method has one.
+    The image is known by `file`, the name under which it was submitted, and `kept`, what the gateway has of it, or by
+    `image`, its bytes; `ratio` is the hallucination ratio h, where the method has one.
     """
 
     id: str
@@ -34,6 +34,7 @@ class FinishedPair:
     margin: float | None
     ratio: float | None
     file: str | None = None
+    kept: ImageRef | None = None
     image: bytes | None = None
 
     @classmethod
@@ -50,6 +51,7 @@ class FinishedPair:
             margin=pair.margin,
             ratio=pair.hallucination.ratio,
             file=file,
+            kept=pair.image,
             image=image,
         )
 

@@ -57,10 +57,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures by name over `units` images (or questions, or pairs)."""
+    """Figures by name over `units` images (or questions, or pairs); those in `of_nothing` are shares of 0."""
 
     units: int
     estimates: dict[str, Estimate]
+    of_nothing: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Estimate:
         return self.estimates[name]
@@ -96,7 +97,12 @@ def estimate(counts: Counts, shares: Shares, seed: int, resamples: int = RESAMPL
     )
     low, high = bounds(drawn)
     rows = zip(shares, _values(counts, shares), low, high, strict=True)
-    return Figures(len(counts.ids), {name: Estimate(*map(float, three)) for name, *three in rows})
+    totals = dict(zip(counts.names, counts.array().sum(axis=0), strict=True))
+    of_nothing = (
+        name for name, share in shares.items() if not sum(totals[one] * by for one, by in share.whole.items())
+    )
+    estimates = {name: Estimate(*map(float, three)) for name, *three in rows}
+    return Figures(len(counts.ids), estimates, tuple(of_nothing))
 
 
 def compare(ours: Counts, theirs: Counts, shares: Shares, seed: int, resamples: int = RESAMPLES) -> Comparison:

@@ -18,6 +18,8 @@ _LABELS = {
     "accuracy_before": "right before",
     "accuracy_after": "right after",
 }
+_NOTHING = "–"
+"""For a share of no pairs."""
 _BY = ("accuracy_before", "accuracy_after", "swap_precision", "swap_recall", "discarded")
 
 
@@ -40,7 +42,7 @@ def verification_tables(name: str, found: Verification) -> Iterable[Group]:
     """All pairs, the pairs by hallucination ratio, and by threshold."""
     whole = _table("", "all pairs")
     for figure, one in found.figures.estimates.items():
-        whole.add_row(_label(figure), _estimate(figure, one))
+        whole.add_row(_label(figure), _NOTHING if figure in found.figures.of_nothing else _estimate(figure, one))
     if found.roc is not None:
         whole.add_row("margin's AUC", _estimate("auc", found.roc.auc))
     yield _titled(f"{name}: {found.pairs} pairs about {found.figures.units} images", whole)
@@ -74,7 +76,7 @@ def _label(name: str) -> str:
 
 
 def _values(figures: Figures) -> list[str]:
-    return [f"{figures[name].value:.3f}" for name in _BY]
+    return [_NOTHING if name in figures.of_nothing else f"{figures[name].value:.3f}" for name in _BY]
 
 
 def _places(name: str) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hashlib
 import io
 import json
 from dataclasses import asdict
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from pairs.blobs import Blobs
@@ -21,12 +23,13 @@ from pairs.model import Answer, Answers, Decision, Hallucination, ImageRef, Meth
 from pairs.settings import Settings
 from pairs.store import Store
 from service.export import row
-from service.images import normalise
+from service.images import NormalImage, normalise
 from tests.examples import a_pair
 from trainer.evaluation import DataSet, Example, ObjectVocabulary
 from trainer.evaluation.errors import UnreadableDataSet
 from trainer.evaluation.finished import FinishedPair, read_pairs, stored_pairs
 from trainer.evaluation.roc import RocPoint, roc
+from trainer.evaluation.table import verification_tables
 from trainer.evaluation.truth import JudgedPair, judge
 from trainer.evaluation.verification import at_threshold, by_ratio, figures, suggested_thresholds, verification
 
@@ -86,6 +89,20 @@ def test_the_figures_by_hand(judged: tuple[JudgedPair, ...]) -> None:
         }
     )
     assert found.units == 2  # images
+
+
+def test_a_share_of_no_pairs_is_a_dash_in_every_table(table: DataSet) -> None:
+    pairs = [a_finished(KEPT, RIGHT, WRONG), a_finished(DISCARDED, HALF, RIGHT, ratio=0.4, margin=-0.1)]
+    found = verification(judge(pairs, table).pairs, seed=0)
+    console = Console(file=io.StringIO(), width=120)
+    for one in verification_tables("table", found):
+        console.print(one)
+    assert isinstance(console.file, io.StringIO)
+    rows = [line.split() for line in console.file.getvalue().splitlines()]
+    assert ["swap", "precision", "–"] in rows
+    assert ["swap", "recall", "0.000", "[0.000,", "0.000]"] in rows
+    assert ["0.40", "1", "0.000", "–", "–", "0.000", "1.000"] in rows
+    assert ["0.50", "1", "1.000", "1.000", "–", "–", "0.000"] in rows
 
 
 def test_by_ratio_each_of_a_few_values_is_a_bin(judged: tuple[JudgedPair, ...]) -> None:
@@ -164,10 +181,51 @@ def a_whole_pair(normal: str, injected: str, **changes: Any) -> Pair:
     return a_pair(KEPT, **(given | changes))
 
 
+def kept_image(table: DataSet, number: int, max_side: int = 1_000) -> tuple[NormalImage, ImageRef]:
+    """What the gateway keeps of an image of the table."""
+    kept = normalise(table.examples[number].image.read_bytes(), 10_000, max_side)
+    digest = hashlib.sha256(kept.content).hexdigest()
+    return kept, ImageRef(sha256=digest, width=kept.width, height=kept.height, media_type="image/png")
+
+
+def submitted(folder: Path, *named: tuple[str, Pair]) -> Path:
+    """The file that `judgefree submit` writes of the pairs."""
+    file = folder / "pairs.jsonl"
+    file.write_text("".join(json.dumps({"file": name} | pair.model_dump(mode="json")) + "\n" for name, pair in named))
+    return file
+
+
+def test_a_pair_whose_file_has_the_name_of_another_image_is_refused(table: DataSet, tmp_path: Path) -> None:
+    pair = a_whole_pair(HALF, RIGHT, image=kept_image(table, 1)[1])
+    with pytest.raises(UnreadableDataSet, match=f"Pair {pair.id} is about another image than table has .* name 0.png"):
+        judge(read_pairs(submitted(tmp_path, ("scenes/0.png", pair))), table)
+
+
+def test_a_pair_whose_image_is_of_another_size_is_refused(table: DataSet, tmp_path: Path) -> None:
+    pair = a_whole_pair(HALF, RIGHT)  # 48 x 48
+    with pytest.raises(UnreadableDataSet, match="is about another image"):
+        judge(read_pairs(submitted(tmp_path, ("0.png", pair))), table)
+
+
+@pytest.mark.parametrize(("orientation", "mode", "max_side"), [(1, "RGB", 20), (6, "RGB", 1_000), (1, "RGBA", 1_000)])
+def test_an_image_that_the_gateway_turned_scaled_or_laid_on_white_is_found_by_its_name(
+    table: DataSet, tmp_path: Path, orientation: int, mode: str, max_side: int
+) -> None:
+    file = table.examples[0].image
+    image, exif = Image.open(file).convert(mode), Image.Exif()
+    exif[0x0112] = orientation
+    if mode == "RGBA":
+        image.putalpha(90)
+    image.save(file, exif=exif)
+    pair = a_whole_pair(HALF, RIGHT, image=kept_image(table, 0, max_side)[1])
+    [found] = judge(read_pairs(submitted(tmp_path, ("0.png", pair))), table).pairs
+    assert found.image == "0.png"
+
+
 def test_pairs_are_read_as_submit_and_as_export_writes_them(table: DataSet, tmp_path: Path) -> None:
-    whole = a_whole_pair(HALF, RIGHT)
-    kept = normalise(table.examples[1].image.read_bytes(), 10_000, 1_000).content
-    exported = row(whole, kept)
+    kept, image = kept_image(table, 1)
+    whole = a_whole_pair(HALF, RIGHT, image=image)
+    exported = row(whole, kept.content)
     exported["images"] = [image | {"bytes": base64.b64encode(image["bytes"]).decode()} for image in exported["images"]]
     rows = [{"file": "scenes/1.png"} | whole.model_dump(mode="json"), exported]
     file = tmp_path / "pairs.jsonl"
@@ -177,7 +235,7 @@ def test_pairs_are_read_as_submit_and_as_export_writes_them(table: DataSet, tmp_
 
     assert [one.image for one in found.pairs] == ["1.png", "1.png"]  # by name, and by pixels
     assert [one.is_normal_better for one in found.pairs] == [False, False]
-    submitted, exported_pair = (asdict(one.pair) | {"file": None, "image": None} for one in found.pairs)
+    submitted, exported_pair = (asdict(one.pair) | {"file": None, "kept": None, "image": None} for one in found.pairs)
     assert submitted == exported_pair
 
 
