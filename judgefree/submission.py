@@ -1,6 +1,7 @@
 """Submitting a person's own images: find them, send them over HTTP with a bounded number in flight, note what came."""
 
 import glob
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -14,6 +15,8 @@ from pairs.errors import NotAnImage, QueueFull, TooLarge, UnknownPair
 from pairs.model import Pair, PairId, Status
 
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
+_ONLY_IMAGE = re.compile(r"^image 0:? ")
+"""How the gateway names the image that is meant; each request has one, and its file is named here."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def _submit(client: Client, file: Path, fields: Fields, ledger: Ledger, timeout_
             ledger.accept(key, pair_id)
             pair = client.wait(pair_id, timeout_s)
     except (NotAnImage, TooLarge, TimeoutError) as error:
-        return Outcome(file, reason=str(error))
+        return Outcome(file, reason=_ONLY_IMAGE.sub("", str(error)))
     except OSError as error:
         return Outcome(file, reason=f"cannot be read: {error.strerror}")
     if pair.status is Status.FAILED:

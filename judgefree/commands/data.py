@@ -75,4 +75,5 @@ async def _requeue(settings: Settings, wanted: set[str] | None) -> None:
 def _list(letters: list[DeadLetter]) -> None:
     for letter in letters:
         typer.echo(f"{letter.pair_id}  {letter.stage}  {letter.attempts} attempts  {letter.reason}")
-    typer.echo(f"{len(letters)} dead letters; `judgefree requeue ID...` or `--all` queues them again.")
+    how = "; `judgefree requeue ID...` or `--all` queues them again" if letters else ""
+    typer.echo(f"{len(letters)} dead letter{'' if len(letters) == 1 else 's'}{how}.")
