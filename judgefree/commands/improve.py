@@ -20,6 +20,7 @@ from judgefree.improvement.programs import Programs
 from judgefree.improvement.report import FILE, served, write_report
 from judgefree.improvement.rounds import Bench
 from judgefree.improvement.rounds import improve as go_on
+from judgefree.improvement.serving import require_adapters
 from judgefree.improvement.view import Lines, show_summary
 from judgefree.launcher.parts import answers, base_url, with_mllm_url
 from judgefree.launcher.probes import HttpProbe
@@ -69,13 +70,19 @@ def improve(
     if resume:
         _refuse_beside_resume(context)
         run = asyncio.run(_found(settings, name))
+        if run.status is RunStatus.RUNNING:
+            _refuse_without_adapters(settings)
     else:
-        run = asyncio.run(_begun(settings, name, _asked(given | {"train": context.args})))
+        asked = _asked(given | {"train": context.args})
+        _refuse_without_adapters(settings)
+        run = asyncio.run(_begun(settings, name, asked))
     folder = settings.data_dir / "improve" / run.name
     if run.status is RunStatus.RUNNING:
-        console.print(f"Run {run.name}; `judgefree improve --resume --name {run.name}` goes on if it is broken off.")
+        resumed = f"`judgefree improve --resume --name {run.name}` goes on"
+        console.print(f"Run {run.name}; {resumed} if it is broken off.")
         ended = _work(settings, run, folder, console)
         if ended is None:
+            console.print(f"Run {run.name} was broken off; {resumed} with it.")
             raise typer.Abort
         run = ended
     else:
@@ -111,6 +118,13 @@ def _refuse_beside_resume(context: typer.Context) -> None:
 def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
+
+
+def _refuse_without_adapters(settings: Settings) -> None:
+    """Raises Mistake where a vLLM runs that takes no adapters; where none runs, one that does is started."""
+    reached = with_mllm_url(settings)
+    if answers(HttpProbe(f"{reached.mllm_url}/health")):
+        asyncio.run(require_adapters(reached, settings.max_lora_rank or LORA_RANK))
 
 
 async def _begun(settings: Settings, name: str | None, asked: Asked) -> ImprovementRun:
@@ -150,10 +164,13 @@ def _work(settings: Settings, run: ImprovementRun, folder: Path, console: Consol
     """Go on with the run on the stack that is up, or on one of its own; None when it was broken off."""
     folder.mkdir(parents=True, exist_ok=True)
     work = partial(_rounds, run=run, folder=folder, console=console)
-    if answers(HttpProbe(f"{base_url(settings.host, settings.port)}/readyz")):
-        return asyncio.run(work(with_mllm_url(settings)))
-    rank = settings.max_lora_rank or LORA_RANK
-    return on_a_stack(settings.model_copy(update={"max_lora_rank": rank}), console, work)
+    try:
+        if answers(HttpProbe(f"{base_url(settings.host, settings.port)}/readyz")):
+            return asyncio.run(work(with_mllm_url(settings)))
+        rank = settings.max_lora_rank or LORA_RANK
+        return on_a_stack(settings.model_copy(update={"max_lora_rank": rank}), console, work)
+    except KeyboardInterrupt:  # a stack of its own takes it as a signal, and ends in order
+        return None
 
 
 async def _rounds(settings: Settings, run: ImprovementRun, folder: Path, console: Console) -> ImprovementRun:
@@ -165,7 +182,8 @@ async def _rounds(settings: Settings, run: ImprovementRun, folder: Path, console
 def _conclude(console: Console, run: ImprovementRun, settings: Settings, folder: Path) -> None:
     show_summary(console, run)
     promoted = [one for one in run.rounds if one.is_promoted]
-    console.print(f"\n{len(run.rounds)} rounds, {len(promoted)} promoted. The report is {folder / FILE}.")
+    rounds = f"{len(run.rounds)} round{'' if len(run.rounds) == 1 else 's'}"
+    console.print(f"\n{rounds}, {len(promoted)} promoted. The report is {folder / FILE}.")
     if run.status is RunStatus.STOPPED:
         console.print(f"Stopped by the collapse watch: {run.reason}.")
     last = served(run)

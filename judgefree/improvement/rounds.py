@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import httpx
-
 from judgefree.client import Client, Fields
 from judgefree.improvement import watch
 from judgefree.improvement.asked import Asked
@@ -19,6 +17,7 @@ from judgefree.improvement.images import images_of
 from judgefree.improvement.programs import Programs, flags
 from judgefree.improvement.ratio import ratio_of
 from judgefree.improvement.report import write_report
+from judgefree.improvement.serving import load
 from judgefree.ledger import Ledger
 from judgefree.mistakes import PartFailed
 from judgefree.submission import Tally, submit_all
@@ -199,7 +198,7 @@ async def _evaluate(
     asked, folder = Asked.model_validate(run.asked), bench.of(current)
     for name in (current.parent, current.adapter):
         if name is not None:
-            await _load(bench.settings, await registry.known(run.model, name))
+            await load(bench.settings, await registry.known(run.model, name))
     base = public_name(bench.settings.model)
     words = ("evaluate", *flags(adapter=current.adapter, compare_with=current.parent or base, seed=asked.seed))
     answers = flags(answers=folder / "answers.jsonl")
@@ -257,21 +256,6 @@ def _first_parent(run: ImprovementRun, evaluation: dict[str, Any]) -> str:
     """The served name of the policy that the run began with: its answers are the fixed probe set."""
     began = run.rounds[0].evaluation if run.rounds and run.rounds[0].evaluation else evaluation
     return str(began["models"][1])
-
-
-async def _load(settings: Settings, adapter: Adapter) -> None:
-    """Have vLLM load the adapter unless it has it. Raises PartFailed when it cannot."""
-    request = {"lora_name": adapter.name, "lora_path": adapter.path}
-    async with httpx.AsyncClient(base_url=settings.mllm_url, timeout=settings.mllm_timeout_s, trust_env=False) as http:
-        try:
-            served = (await http.get("/v1/models")).json()["data"]
-            if any(model["id"] == adapter.name for model in served):
-                return
-            answer = await http.post("/v1/load_lora_adapter", json=request)
-        except httpx.TransportError as error:
-            raise PartFailed(f"No vLLM answers at {settings.mllm_url}.") from error
-    if answer.is_error:
-        raise PartFailed(f"vLLM cannot load adapter {adapter.name} (HTTP {answer.status_code}); is max_lora_rank set?")
 
 
 def _decisions(pairs: Path) -> dict[str, int]:

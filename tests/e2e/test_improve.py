@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -29,9 +30,37 @@ TRAINING = ["--steps", "4", "--least", "1", "--batch-size", "4", "--save-every",
 @pytest.fixture
 def settings(lora_url: str, tmp_path: Path) -> dict[str, str]:
     """The environment of every process of the test: a folder and ports of its own, and a vLLM that keeps nothing."""
+    return own_settings(lora_url, tmp_path)
+
+
+def own_settings(mllm_url: str, folder: Path) -> dict[str, str]:
     own = {f"JUDGEFREE_{name}": str(free_port()) for name in ("PORT", "VERIFIER_PORT")}
-    own |= {"JUDGEFREE_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0", "JUDGEFREE_MLLM_URL": lora_url}
-    return own | {"JUDGEFREE_DATA_DIR": str(tmp_path / "data")}
+    own |= {"JUDGEFREE_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0", "JUDGEFREE_MLLM_URL": mllm_url}
+    return own | {"JUDGEFREE_DATA_DIR": str(folder / "data")}
+
+
+@pytest.mark.timeout(400)  # it may have to start the run's own vLLM, too
+def test_a_vllm_that_takes_no_adapters_is_refused_in_one_sentence_before_anything_is_made(
+    mllm_url: str, tmp_path: Path
+) -> None:
+    with improving(own_settings(mllm_url, tmp_path), tmp_path, "--name", "refused", *ASKED) as refused:
+        assert refused.process.wait(120) == 2, refused.tail()
+    assert refused.log.read_text() == (
+        f"judgefree: The vLLM that runs at {mllm_url} takes no adapters: end `judgefree up`, or start it with "
+        "`--max-lora-rank 16`.\n"
+    )
+    assert not (tmp_path / "data").exists()
+
+
+def test_who_breaks_a_run_off_is_told_how_it_goes_on(tmp_path: Path) -> None:
+    settings = own_settings("", tmp_path) | {"JUDGEFREE_MLLM_PORT": str(free_port())}
+    del settings["JUDGEFREE_MLLM_URL"]
+    with improving(settings, tmp_path, "--name", "broken", *ASKED) as run:
+        until(lambda: "goes on if it is broken off" in run.log.read_text(), run, 60)
+        run.process.send_signal(signal.SIGINT)
+        assert run.process.wait(60) == 130, run.tail()
+    last = run.log.read_text().splitlines()[-1]
+    assert last == "Run broken was broken off; `judgefree improve --resume --name broken` goes on with it."
 
 
 @pytest.mark.timeout(900)

@@ -79,5 +79,6 @@ def test_a_run_that_has_ended_says_so_and_shows_what_came_of_it(
     told = capsys.readouterr()
     assert "Run first has ended already: there is nothing to go on with." in told.err
     assert "0.200 -> 0.100" in told.out
+    assert "\n1 round, 1 promoted. The report is " in told.out
     assert ("Stopped by the collapse watch: round 1: kl rose." in told.out) == (status is RunStatus.STOPPED)
     assert "Improvement run first" in (tmp_path / "data" / "improve" / "first" / "report.html").read_text()
