@@ -1,7 +1,8 @@
 """Paired decoding for vLLM's V2 model runner: the same blend and lottery behind the V2 logits-processor interface.
 
-**Off by default: it has not run on a GPU yet.** `workers.mllm` pins the V1 runner. With plain vLLM, the V2 runner
-(its default on GPUs) is tried with `--logits-processors workers.mllm.v2:PairedDecodingV2`.
+**Off by default**: `workers.mllm` pins the V1 runner. With plain vLLM, whose default on GPUs the V2 runner is, it is
+taken by `--logits-processors workers.mllm.v2:PairedDecodingV2`. On one GPU it was exact, by hand, in vLLM 0.33
+(benchmarks/results/exactness_gpu.json).
 
 V2 keeps a request's state in a numbered slot and gives a step's batch as a mapping from rows to slots, in an order
 that changes from step to step. What depends on who is in the batch is made anew when that changes; a step itself
