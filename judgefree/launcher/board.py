@@ -84,6 +84,7 @@ class Board:
             self.console.print(said, soft_wrap=not is_cut, no_wrap=True, overflow="ellipsis" if is_cut else "ignore")
 
     def ending(self, part: Part) -> None:
+        self._starting.pop(part.name, None)
         self._rows[part.name] = (part.title, Text.assemble(("◌", "dim"), " ending"), time.monotonic())
         if not self.console.is_terminal:
             self.say(f"{part.title}: ending")

@@ -100,6 +100,13 @@ def test_a_part_says_how_long_a_start_usually_takes(board: Board, said: io.Strin
     assert "usually" not in shown(board)
 
 
+def test_a_part_that_ends_while_it_starts_says_no_more_of_its_start(board: Board) -> None:
+    part = a_part("vLLM", "usually half a minute")
+    board.changed(part, Phase.STARTING)
+    board.ending(part)
+    assert "usually" not in shown(board)
+
+
 @pytest.mark.parametrize(
     ("exit_code", "end"),
     [(1, "ended with exit code 1"), (-9, "was killed (SIGKILL)"), (-11, "was killed (SIGSEGV)"), (-40, "(signal 40)")],
