@@ -46,6 +46,23 @@ async def test_pairs_stay_exact_through_preemption_and_chunked_prefill(
         assert is_same_or_tied(ordinary, reference.answer(PROMPT, scene, 0.0, MAX_TOKENS))
 
 
+async def test_sampled_pairs_come_through_preemption_with_the_tokens_that_they_draw_alone(
+    cramped: MllmServer, scenes: list[Image]
+) -> None:
+    fields = {"temperature": 1.0, "top_p": 0.95, "ignore_eos": True}  # all of them grow as long as they may
+    async with client_of(cramped) as mllm:
+        alone = [await mllm.ask_pair(scene, 0.6, seed=seed, **fields) for seed, scene in enumerate(scenes[:8])]
+        preemptions = cramped.metric("vllm:num_preemptions_total")
+        among, _ = await asyncio.gather(
+            asyncio.gather(*(mllm.ask_pair(scene, 0.6, seed=seed, **fields) for seed, scene in enumerate(scenes[:8]))),
+            asyncio.gather(*(mllm.ask(scene, ignore_eos=True) for scene in scenes[:8])),
+        )
+        await mllm.settled()
+    assert cramped.metric("vllm:num_preemptions_total") > preemptions
+    assert all(grounded.token_ids == blind.token_ids for grounded, blind in alone)
+    assert [answer.token_ids for pair in among for answer in pair] == [a.token_ids for pair in alone for a in pair]
+
+
 @pytest.mark.parametrize("mode", ["synchronous", "asynchronous"])
 async def test_a_server_with_two_places_serves_pairs_and_others_in_turn(
     mllm_folder: str, reference: TwoPass, scenes: list[Image], tmp_path: Path, mode: Mode

@@ -3,7 +3,8 @@
 Every family answers six scenes at eight ratios, all pairs in flight at once. An answer counts as *exact* when its
 token ids are the reference's, and as *forgiven* when each of its tokens is the reference's choice after the same
 tokens but for ties: places where the best blended logit leads by less than float noise, as measured on the same server
-between its own logprobs and the reference's. Nothing else passes. A table of both is printed at the end.
+between its own logprobs and the reference's. Nothing else passes, and at each ratio at most one answer of the six is
+forgiven. A table of both is printed at the end.
 
 **How the blind context is formed.** The client leaves the image part out of the message, and the model's own chat
 template writes nothing in its place. The rest of the prompt is the same, token for token. What goes, per family:
@@ -40,6 +41,7 @@ from workers.mllm.reference import TwoPass
 PROMPT = "Describe the image ."
 MAX_TOKENS = 24
 RATIOS = (-1.0, -0.5, 0.0, 0.1, 0.5, 0.9, 1.0, 1.5)
+MIN_EXACT = 5
 NOISE_MARGIN = 4.0
 """A tie is nearer than this many times the largest difference seen between a served logprob and the reference's."""
 
@@ -172,6 +174,7 @@ def test_every_token_is_the_references(answered: Served, scenes: list[Image], ra
         print(f"{answered.name}, h = {ratio:g}: short of the best by {short.max():g}, a tie is {tie:g}")
         assert short.max() <= tie
         tally.forgiven[ratio] += 1
+    assert tally.exact[ratio] >= MIN_EXACT
 
 
 def test_ratio_0_is_the_plain_request_and_ratio_1_the_blind_one(answered: Served) -> None:

@@ -29,11 +29,12 @@ def is_same_or_tied(answer: Answer, expected: Decoded) -> bool:
     return lead < TIE
 
 
-@pytest.mark.parametrize("ratio", [-0.5, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize(("ratio", "every"), [(-0.5, 2), (0.3, 2), (0.6, 1), (0.9, 2)])
 async def test_twins_are_identical_and_equal_to_the_two_pass_reference(
-    mllm: Client, reference: TwoPass, scenes: list[Image], ratio: float
+    mllm: Client, reference: TwoPass, scenes: list[Image], ratio: float, every: int
 ) -> None:
-    asked = scenes[::2]
+    """All 24 scenes, or every second one, each answer to its end."""
+    asked = scenes[::every]
     pairs = await asyncio.gather(*(mllm.ask_pair(scene, ratio) for scene in asked))
     for scene, (grounded, blind) in zip(asked, pairs, strict=True):
         assert grounded.token_ids == blind.token_ids

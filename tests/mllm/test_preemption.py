@@ -63,6 +63,36 @@ def test_a_pair_that_no_cache_can_hold_is_ended_with_the_reason_and_others_go_on
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
+def test_a_pair_that_holds_blocks_and_has_not_moved_for_the_wait_is_ended_with_the_reason_and_others_go_on(
+    mllm_folder: str, depth: int
+) -> None:
+    """Two members of 3 blocks each, beside an ordinary request with 3 of the 7, which grows to 4."""
+    engine = engine_of(mllm_folder, Size(blocks=8), depth)
+    register, wait_s, free = engine.scheduler._register, engine.scheduler._wait_s, engine.num_free_blocks
+    engine.add("ordinary", [3] * 17, MAX_TOKENS)
+    for name, token in (("grounded", 1), ("blind", 2)):
+        engine.add(name, [token] * 23, MAX_TOKENS, as_member("t", name))
+    for _ in range(4):
+        engine.step()
+    pair = register.pairs["t"]
+    held_since = pair.moved_at
+    engine.step()
+    assert len(pair.running) == 1
+    assert pair.moved_at == held_since
+    pair.moved_at -= wait_s
+    while not engine.is_idle:
+        engine.step()
+    for name in ("grounded", "blind"):
+        assert engine.tokens[name] == []
+        assert engine.ends[name].finish_reason == FinishReason.ABORT
+        expected = f"Twin 't' could not go on for {wait_s:g} s: no room for both of its members."
+        assert engine.ends[name].stop_reason == expected
+    assert register.timeouts == 1
+    assert engine.tokens["ordinary"] == [sample_of("ordinary", k) for k in range(MAX_TOKENS)]
+    assert engine.num_free_blocks == free
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
 def test_a_runner_that_samples_different_tokens_for_twins_is_caught(mllm_folder: str, depth: int) -> None:
     engine = engine_of(mllm_folder, Size(), depth)
     engine.add("grounded", [1] * 12, 2, as_member("t", "grounded"))

@@ -80,11 +80,11 @@ async def test_first_tokens_follow_the_references_distribution(
 @pytest.mark.parametrize("cut", CUTS, ids=str)
 @pytest.mark.parametrize("ratio", [-0.5, 0.5, 1.0])
 async def test_every_token_is_the_one_that_the_reference_draws_with_the_same_number(
-    mllm: Client, reference: TwoPass, scenes: list[Image], cut: dict[str, Any], ratio: float
+    any_mllm: Client, reference: TwoPass, scenes: list[Image], cut: dict[str, Any], ratio: float
 ) -> None:
     fields = {"temperature": 1.2, "max_tokens": 32} | cut
     pairs = await asyncio.gather(
-        *(mllm.ask_pair(scene, ratio, seed=number, **fields) for number, scene in enumerate(scenes[:4]))
+        *(any_mllm.ask_pair(scene, ratio, seed=number, **fields) for number, scene in enumerate(scenes[:4]))
     )
     for seed, (scene, (grounded, blind)) in enumerate(zip(scenes, pairs, strict=False)):
         assert grounded.token_ids == blind.token_ids
@@ -98,14 +98,14 @@ async def test_every_token_is_the_one_that_the_reference_draws_with_the_same_num
 
 
 async def test_the_same_seed_gives_the_same_text_whatever_else_is_in_the_batch(
-    mllm: Client, scenes: list[Image]
+    any_mllm: Client, scenes: list[Image]
 ) -> None:
     fields = {"temperature": 1.0, "top_p": 0.95}
-    alone = [await mllm.ask_pair(scene, RATIO, seed=7, **fields) for scene in scenes[:6]]
-    crowd = [mllm.ask_pair(scenes[k % 24], 0.3, seed=k, **fields) for k in range(24)]
-    plain = [mllm.ask(scenes[k % 24], temperature=1.0, max_tokens=MAX_TOKENS) for k in range(24)]
+    alone = [await any_mllm.ask_pair(scene, RATIO, seed=7, **fields) for scene in scenes[:6]]
+    crowd = [any_mllm.ask_pair(scenes[k % 24], 0.3, seed=k, **fields) for k in range(24)]
+    plain = [any_mllm.ask(scenes[k % 24], temperature=1.0, max_tokens=MAX_TOKENS) for k in range(24)]
     among, _, _ = await asyncio.gather(
-        asyncio.gather(*(mllm.ask_pair(scene, RATIO, seed=7, **fields) for scene in scenes[:6])),
+        asyncio.gather(*(any_mllm.ask_pair(scene, RATIO, seed=7, **fields) for scene in scenes[:6])),
         asyncio.gather(*crowd),
         asyncio.gather(*plain),
     )
