@@ -33,6 +33,8 @@ _URI = "data:image/png;base64,"
 _LEAKS = re.compile(r"(?:/[\w.-]+){2,}|://|\d+\.\d+\.\d+\.\d+|Traceback|File \"")
 
 _log = structlog.get_logger(__name__)
+_INTERNAL = "Internal server error"
+"""vLLM's whole message where a request ended in an error of the engine's."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,10 @@ class _Streamed:
 
 class NotServed(ModelUnavailable):
     """The replica knows no model or adapter of the name that it was asked for."""
+
+
+class InternalFault(GenerationFailed):
+    """The replica says no more than that something went wrong within."""
 
 
 class Mllm:
@@ -181,6 +187,8 @@ class Mllm:
             case _ if status < HTTPStatus.INTERNAL_SERVER_ERROR:
                 message = _presentable(_message(status, content))
                 raise GenerationFailed(f"the model refused the request: {message}", is_permanent=True)
+        if _message(status, content) == _INTERNAL:
+            raise InternalFault("the model failed on the request")
         raise GenerationFailed("the model failed on the request")
 
     async def _exchange(

@@ -21,7 +21,7 @@ from pairs.tracing import NO_SPAN, Span, Tracing, of_job
 from service.draws import keyed_int, misleading_prompt
 from service.images import mixed_with_noise
 from service.metrics import Metrics
-from service.mllm import Mllm, NotServed, Question, Role, Served, Twin
+from service.mllm import InternalFault, Mllm, NotServed, Question, Role, Served, Twin
 from service.replica import Replica
 from service.turns import Turns
 from service.watch import ModelWatch
@@ -200,6 +200,16 @@ class Pairer:
         )
 
     async def _answers(
+        self, replica: Replica, served: Served, job: Job, png: bytes, span: Span
+    ) -> tuple[RawAnswer, RawAnswer]:
+        """As `_once`; asked again when vLLM had lost the image: it believes to have one whose request was broken off,
+        and learns that it has not by failing (vLLM 0.32, "cache drift" in its log)."""
+        try:
+            return await self._once(replica, served, job, png, span)
+        except InternalFault:
+            return await self._once(replica, served, job, png, span)
+
+    async def _once(
         self, replica: Replica, served: Served, job: Job, png: bytes, span: Span
     ) -> tuple[RawAnswer, RawAnswer]:
         if job.adapter is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
@@ -104,7 +105,10 @@ def require_store(settings: Settings) -> None:
 
 
 def answers(probe: RedisProbe | HttpProbe) -> bool:
-    return asyncio.run(probe.answers())
+    """Whether it answers now. In a thread: on the main one `asyncio.run` makes of Ctrl-C a cancellation, which redis-py
+    swallows now and then on Python 3.11."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, probe.answers()).result()
 
 
 def valkey(settings: Settings) -> Part:

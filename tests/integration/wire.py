@@ -15,16 +15,19 @@ class Wire:
         self._server: asyncio.Server | None = None
         self._port = 0
         self._writers: set[asyncio.StreamWriter] = set()
+        self._is_cut = True
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
     async def mend(self) -> None:
+        self._is_cut = False
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
+        self._is_cut = True
         if self._server is not None:
             self._server.close()
         for writer in list(self._writers):
@@ -33,6 +36,10 @@ class Wire:
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(*self._far)
+        if self._is_cut:  # since this connection was taken
+            writer.transport.abort()
+            far_writer.transport.abort()
+            return
         self._writers |= {writer, far_writer}
         try:
             await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))

@@ -13,7 +13,8 @@ from tests.conftest import free_port
 class LittleVllm:
     """Answers every question with `answer` after `takes_s`; `asked` are the questions, `most_at_once` of them.
 
-    While it `is_broken` it is well, and answers every question with HTTP 500 at once. Where `strange` is given it is
+    While it `is_broken` it is well, and answers every question with HTTP 500 at once. The next `lost_images` questions
+    with an image it answers as vLLM does about an image that it has lost. Where `strange` is given it is
     what it tells of its models.
     """
 
@@ -23,6 +24,7 @@ class LittleVllm:
         self.takes_s = 0.0
         self.answer = "a red ring"
         self.is_broken = False
+        self.lost_images = 0
         self.strange: str | None = None
         self.adapters: dict[str, str] = {}
         self.asked: list[dict[str, Any]] = []
@@ -88,6 +90,9 @@ class LittleVllm:
         self.asked.append(body)
         if self.is_broken:
             return web.json_response({"error": {"message": "a fault of its own"}}, status=500)
+        if self.lost_images and "image_url" in str(body["messages"]):
+            self.lost_images -= 1
+            return web.json_response({"error": {"message": "Internal server error"}}, status=500)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:

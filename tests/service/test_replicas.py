@@ -155,6 +155,18 @@ async def test_a_replica_that_fails_at_once_does_not_draw_the_pairs_to_itself(ma
             assert served.gateway.watch.states() == {"ready": 2}
 
 
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_an_image_that_vllm_has_lost_is_sent_again_and_costs_no_attempt(
+    make_settings: MakeSettings, three: list[LittleVllm], lost: int
+) -> None:
+    """Of the two requests with the image one, or both, fail."""
+    three[0].lost_images = lost
+    async with serving(make_settings(mllm_url=three[0].url, max_attempts=1)) as served:
+        await answered(served, 1)
+        assert served.gateway.watch.states() == {"ready": 1}
+    assert three[0].lost_images == 0
+
+
 async def test_pairs_that_wait_get_a_replica_as_soon_as_its_rest_is_over(make_settings: MakeSettings) -> None:
     async with little_vllms(2) as (slow, failing):
         slow.takes_s, failing.is_broken = 6.0, True
