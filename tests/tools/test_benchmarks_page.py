@@ -75,7 +75,7 @@ def test_blending_beside_the_bandwidth_of_memory() -> None:
     greedy, drawn = ([one[f"{way}_of_limit"] for one in core["calls"]] for way in ("greedy", "drawn"))
     assert f"({core['copy_gb_per_s']:.1f} GB/s by a copy" in PAGE
     shares = [f"{100 * min(ratios):.0f} to {100 * max(ratios):.0f} %" for ratios in (greedy, drawn)]
-    assert f"a greedy call reaches {shares[0]} on this core, a drawn one {shares[1]}" in " ".join(PAGE.split())
+    assert f"a greedy call reaches {shares[0]} on these two cores, a drawn one {shares[1]}" in " ".join(PAGE.split())
     assert f"{gpu['copy_gb_per_s']:,.0f} GB/s" in PAGE
     for one in gpu["calls"]:
         if one["twins"] in (1, 16, 64, 256):
