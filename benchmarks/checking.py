@@ -16,10 +16,9 @@ from uuid import uuid4
 from aiohttp import ClientSession
 from PIL import Image
 
-from benchmarks.paired_decoding import data_url, session
+from benchmarks.paired_decoding import PROMPT, data_url, session
 from workers.mllm.reference import Decoded, TwoPass
 
-PROMPT = "Describe the image."
 MAX_TOKENS = 80
 RATIOS = (-0.5, 0.0, 0.6, 1.0)
 IN_FLIGHT = 64

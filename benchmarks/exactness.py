@@ -26,8 +26,9 @@ from contextlib import AbstractContextManager
 import torch
 from PIL import Image
 
-from benchmarks.checking import DRAWN, IN_FLIGHT, MAX_TOKENS, PROMPT, RATIOS, TIE, findings, questions_about
+from benchmarks.checking import DRAWN, IN_FLIGHT, MAX_TOKENS, RATIOS, TIE, findings, questions_about
 from benchmarks.machine import write_result
+from benchmarks.paired_decoding import PROMPT
 from benchmarks.serving import MLLM_THREADS, serving
 from demo.scenes import draw_scenes, pixels_of
 from judgefree.demonstration import free_ports

@@ -187,9 +187,8 @@ class Mllm:
             case _ if status < HTTPStatus.INTERNAL_SERVER_ERROR:
                 message = _presentable(_message(status, content))
                 raise GenerationFailed(f"the model refused the request: {message}", is_permanent=True)
-        if _message(status, content) == _INTERNAL:
-            raise InternalFault("the model failed on the request")
-        raise GenerationFailed("the model failed on the request")
+        failure = InternalFault if _message(status, content) == _INTERNAL else GenerationFailed
+        raise failure("the model failed on the request")
 
     async def _exchange(
         self,
