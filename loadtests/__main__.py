@@ -82,7 +82,7 @@ def _concluded(asked: Namespace, run: Run, console: Console) -> dict[str, Any]:
     decided = verdicts(profile.thresholds, measured, len(integrity.failed))
     outcome = Outcome(decided, integrity, run.exceptions, run.was_broken_off)
     queue = series(run.sampler.samples, run.span.since)
-    said = summary(asked.profile, profile, asked.host, measured, outcome, queue)
+    said = summary(asked.profile, profile, asked.host, measured, outcome, queue, run.sampler.missed)
     write(asked.out, get_html_report(run.environment, show_download_link=False), said, list(ledger.accepted))
     return said
 

@@ -37,7 +37,7 @@ class Constant:
 
 
 class Bursts:
-    """Base, peak, base, peak, ..., base. `ends` has when each burst was over, as far as it was."""
+    """Base, peak, base, peak, ..., base. `peaks` has when each burst begins and ends, from the first look on."""
 
     def __init__(self, shape: Burst) -> None:
         self._shape = shape

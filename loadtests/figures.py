@@ -62,16 +62,19 @@ def _of_course(
         knee = find_knee(course.levels, profile.shape, profile.load)
         return {"levels": [asdict(one) for one in course.levels], "knee": None if knee is None else asdict(knee)}
     if isinstance(course, Bursts):
-        return {"recovery_s": [recovery_s(samples, start, end) for start, end in course.peaks]}
+        return {"recovery_s": recoveries_s(samples, course.peaks)}
     if isinstance(profile.shape, Soak):
         return {"windows": windows(ledger, span, profile.shape.window_s), "drift": drift(ledger, span)}
     return {}
 
 
-def recovery_s(samples: Sequence[Sample], start: float, end: float) -> float | None:
-    """Seconds from the end of a burst until no more pairs are in work than before it; None if that was not seen."""
-    before = max((one.in_work for one in samples if one.at < start), default=0)
-    return next((one.at - end for one in samples if one.at >= end and one.in_work <= before), None)
+def recoveries_s(samples: Sequence[Sample], peaks: Sequence[tuple[float, float]]) -> list[float | None]:
+    """For each burst, seconds from its end until no more pairs are in work than before the first one (between two, the
+    earlier one's crowd may still be there); None if that was not seen."""
+    before = max((one.in_work for one in samples if one.at < peaks[0][0]), default=0) if peaks else 0
+    return [
+        next((one.at - end for one in samples if one.at >= end and one.in_work <= before), None) for _, end in peaks
+    ]
 
 
 def windows(ledger: Ledger, span: Span, window_s: float) -> list[dict[str, float | None]]:

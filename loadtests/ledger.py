@@ -122,15 +122,18 @@ class Ledger:
         return found, max(0, len(self.arrived(since, until)) - len(found))
 
     def measure(self, offered: float, since: float, until: float) -> Level:
-        """What went on between two moments, while `offered` was held."""
-        took_s = until - since
+        """What went on between two moments, while `offered` was held; in no time, nothing."""
+
+        def per_s(count: int) -> float:
+            return count / (until - since) if until > since else 0.0
+
         finished = self.finished_between(since, until)
         latencies = [one["latency_s"] for one in finished]
         return Level(
             offered=offered,
-            arrived_per_s=len(self.arrived(since, until)) / took_s,
-            accepted_per_s=self.accepted_between(since, until) / took_s,
-            finished_per_s=len(finished) / took_s,
+            arrived_per_s=per_s(len(self.arrived(since, until))),
+            accepted_per_s=per_s(self.accepted_between(since, until)),
+            finished_per_s=per_s(len(finished)),
             p50_s=quantile(latencies, 0.5),
             p95_s=quantile(latencies, 0.95),
             in_work=_before(self._acceptances, until) - _before(self._settlements, until),

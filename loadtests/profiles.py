@@ -2,9 +2,9 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from pairs.errors import JudgefreeError
 from pairs.model import Value
@@ -30,6 +30,12 @@ class Steady(Value):
     duration_s: Positive
     warm_up_s: Annotated[float, Field(ge=0)] = 0
 
+    @model_validator(mode="after")
+    def _something_is_counted(self) -> Self:
+        if self.warm_up_s >= self.duration_s:
+            raise ValueError("nothing is left to count: warm_up_s must be less than duration_s")
+        return self
+
 
 class Soak(Value):
     """One level for long; figures are kept for each `window_s`, and its first and last thirds are compared."""
@@ -39,6 +45,12 @@ class Soak(Value):
     duration_s: Positive
     window_s: Positive
     warm_up_s: Annotated[float, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _a_window_is_counted(self) -> Self:
+        if self.warm_up_s + self.window_s > self.duration_s:
+            raise ValueError("not one window is counted: warm_up_s and window_s together must not exceed duration_s")
+        return self
 
 
 class Burst(Value):
@@ -65,6 +77,12 @@ class Ramp(Value):
     hold_s: Positive
     settle_s: Annotated[float, Field(ge=0)]
     most_levels: Annotated[int, Field(ge=2)] = 16
+
+    @model_validator(mode="after")
+    def _a_level_is_measured(self) -> Self:
+        if self.settle_s >= self.hold_s:
+            raise ValueError("no level is measured: settle_s must be less than hold_s")
+        return self
 
 
 Shape = Annotated[Steady | Soak | Burst | Ramp, Field(discriminator="kind")]
@@ -121,6 +139,10 @@ class Thresholds(Value):
     max_lateness_p95_s: float | None = None
 
 
+_OF_SHAPES: dict[str, str] = {"min_knee_pairs_per_s": "ramp", "max_recovery_s": "burst", "max_drift": "soak"}
+"""Thresholds that only one kind of shape has anything for."""
+
+
 class Profile(Value):
     """`load` says what a level is: arrivals a second (open) or posters at a time (closed)."""
 
@@ -132,6 +154,14 @@ class Profile(Value):
     thresholds: Thresholds = Thresholds()
     drain_s: Annotated[float, Field(gt=0, le=600)] = 60
     """Longest wait after the load's end until everything accepted is done."""
+
+    @model_validator(mode="after")
+    def _thresholds_are_of_the_shape(self) -> Self:
+        kind = self.shape.kind
+        for name in self.thresholds.model_dump(exclude_none=True):
+            if _OF_SHAPES.get(name, kind) != kind:
+                raise ValueError(f"a {kind} cannot meet thresholds.{name}: only a {_OF_SHAPES[name]} measures it")
+        return self
 
 
 def read_profile(name: str, file: Path = SHIPPED) -> Profile:
@@ -145,5 +175,13 @@ def read_profile(name: str, file: Path = SHIPPED) -> Profile:
     try:
         return Profile.model_validate(profiles[name])
     except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        said = "; ".join(": ".join(filter(None, (_place(one["loc"]), _reason(one["msg"])))) for one in error.errors())
         raise BadProfile(f"{file}, profile {name}: {said}.") from error
+
+
+def _place(loc: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, loc))
+
+
+def _reason(message: str) -> str:
+    return message.removeprefix("Value error, ")

@@ -48,7 +48,13 @@ def _complaint(one: Verdict) -> str:
 
 
 def summary(
-    name: str, profile: Profile, host: str, figures: dict[str, Any], outcome: Outcome, queue: list[dict[str, Any]]
+    name: str,
+    profile: Profile,
+    host: str,
+    figures: dict[str, Any],
+    outcome: Outcome,
+    queue: list[dict[str, Any]],
+    queue_unseen: int,
 ) -> dict[str, Any]:
     """The JSON summary; what it means is in docs/capacity.md."""
     integrity = asdict(outcome.integrity)
@@ -67,6 +73,7 @@ def summary(
         "thresholds": [asdict(one) for one in outcome.verdicts],
         "integrity": integrity | {"is_whole": outcome.integrity.is_whole},
         "queue": queue,
+        "queue_unseen": queue_unseen,
     }
 
 
@@ -113,6 +120,8 @@ def _knee(found: dict[str, Any]) -> list[str]:
     if "levels" not in found["figures"]:
         return []
     knee = found["figures"]["knee"]
+    if not found["figures"]["levels"]:
+        return ["No knee: it was over before the first level was measured."]
     if knee is None:
         return ["No knee: not even the lowest level was kept up with."]
     unit = "images/s arriving" if knee["load"] == "open" else "posters at a time"

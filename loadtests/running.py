@@ -96,7 +96,7 @@ def conduct(host: str, profile: Profile, images: Path | None, cluster: Cluster |
         watcher.kill() if isinstance(watcher, gevent.Greenlet) else watcher.cancel()
     runner.quit()  # the workers' last statistics come with it
     exceptions = sum(one["count"] for one in runner.exceptions.values())
-    span = Span(shape.began_at + _warm_up_s(profile), shape.ended_at)
+    span = Span(min(shape.began_at + _warm_up_s(profile), shape.ended_at), shape.ended_at)  # broken off: maybe nothing
     return Run(environment, course, ledger, sampler, span, untold, exceptions, shape.is_broken_off)
 
 

@@ -11,7 +11,7 @@ EVERY_S = 1.0
 
 
 class Sampler:
-    """Samples, and how often the statistics were asked for in vain."""
+    """Samples, and in `missed` how often the statistics were asked for in vain."""
 
     def __init__(self, gateway: Gateway, ledger: Ledger) -> None:
         self._gateway, self._ledger = gateway, ledger

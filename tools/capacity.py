@@ -47,7 +47,8 @@ share of requests (`repeat_share`) is sent twice under its idempotency key, and 
 
 `loadtests/profiles.toml` has the shipped ones; `--profiles FILE` takes your own, in the same form. Under `open` load
 images arrive at a rate, however long earlier ones take, and an image's time runs from the moment at which it was due;
-under `closed` load so many posters each send their next image when the last one is a pair.
+under `closed` load so many posters each send their next image when the last one is a pair. A rate goes in steps of half
+an image a second, rounded up.
 
 | shape | does |
 | --- | --- |
@@ -66,9 +67,10 @@ closed ramp is the fewest posters with nine tenths of the plateau's throughput.
 
 `summary.json`: `figures` (rates per second without warm-up and drain; latency in seconds from arrival to finished pair;
 `error_share` of requests answered neither rightly nor with 429 or 503, `busy_share` of those; `lateness_p95_s`, by how
-much the load generator was behind its own plan: if it is not small, use more workers), `levels` and `knee` of a ramp,
-`thresholds`, `integrity`, and `queue`: once a second, the entries that wait for the model or are with it (`jobs`), the
-same for the verifier (`candidates`), and this run's pairs `in_work`.
+much the load generator was behind its own plan: if it is not small, use more workers; `levels` and `knee` of a ramp,
+`recovery_s` of each burst, `windows` and `drift` of a soak), `thresholds`, `integrity`, and `queue`: once a second, the
+entries that wait for the model or are with it (`jobs`), the same for the verifier (`candidates`), and this run's pairs
+`in_work`; `queue_unseen` is how often the gateway did not say.
 
 ## Many machines
 

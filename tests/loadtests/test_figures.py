@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.figures import Span, drift, recovery_s, verdicts, windows
+from loadtests.figures import Span, drift, recoveries_s, verdicts, windows
 from loadtests.knee import Level
 from loadtests.ledger import Integrity, Ledger, News
 from loadtests.profiles import Thresholds, read_profile
@@ -54,10 +54,11 @@ def test_what_could_not_be_measured_does_not_meet_its_threshold(name: str, found
 @pytest.mark.parametrize("kind", ["lost", "unfinished", "doubled", "mixed_up"])
 def test_a_broken_book_is_a_failed_run_with_its_ids_in_the_summary(kind: str) -> None:
     integrity = Integrity(**{**vars(WHOLE), kind: ("an-id",)})
-    found = summary("mixed", read_profile("mixed"), "http://here", FIGURES, Outcome([], integrity, 0, False), [])
+    found = summary("mixed", read_profile("mixed"), "http://here", FIGURES, Outcome([], integrity, 0, False), [], 3)
     assert not found["passed"]
     assert found["integrity"][kind] == {"count": 1, "ids": ["an-id"]}
     assert found["complaints"]
+    assert found["queue_unseen"] == 3
     assert any("1 " in line for line in lines(found))
     json.dumps(found)
 
@@ -65,18 +66,29 @@ def test_a_broken_book_is_a_failed_run_with_its_ids_in_the_summary(kind: str) ->
 def test_a_run_in_order_passes_and_one_that_is_broken_off_or_had_errors_of_its_own_does_not() -> None:
     def passed(exceptions: int, was_broken_off: bool) -> bool:
         outcome = Outcome([], WHOLE, exceptions, was_broken_off)
-        return bool(summary("mixed", read_profile("mixed"), "http://here", FIGURES, outcome, [])["passed"])
+        return bool(summary("mixed", read_profile("mixed"), "http://here", FIGURES, outcome, [], 0)["passed"])
 
     assert passed(0, False)
     assert not passed(1, False)
     assert not passed(0, True)
 
 
-def test_recovery_is_until_no_more_is_in_work_than_before_the_burst() -> None:
+def test_recovery_is_until_no_more_is_in_work_than_before_the_first_burst() -> None:
     in_work = [3, 5, 4, 40, 60, 30, 6, 5, 2]
     samples = [Sample(at, 0, 0, 0, 0, count) for at, count in enumerate(in_work)]
-    assert recovery_s(samples, start=3, end=5) == 2
-    assert recovery_s(samples[:6], start=3, end=5) is None
+    assert recoveries_s(samples, [(3, 5)]) == [2]
+    assert recoveries_s(samples[:6], [(3, 5)]) == [None]
+
+
+def test_a_later_burst_is_not_held_against_the_crowd_of_an_earlier_one() -> None:
+    in_work = [3, 5, 4, 40, 60, 30, 6, 5, 2, 40, 60, 30, 9, 8, 5]
+    samples = [Sample(at, 0, 0, 0, 0, count) for at, count in enumerate(in_work)]
+    assert recoveries_s(samples, [(3, 5), (9, 11)]) == [2, 3]
+
+
+def test_a_system_that_has_not_caught_up_when_the_next_burst_comes_takes_until_after_that_one() -> None:
+    samples = [Sample(at, 0, 0, 0, 0, count) for at, count in enumerate([3, 40, 30, 60, 50, 3])]
+    assert recoveries_s(samples, [(1, 2), (3, 4)]) == [3, 1]
 
 
 def test_a_soak_that_grows_slower_drifts() -> None:
