@@ -1,21 +1,11 @@
 """Short loads on the real system: what is in order passes, and one pair that is lost fails the run."""
 
-import json
-import os
 import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from tests.conftest import free_port
-from tests.e2e.stack import Stack, running_stack
-from tests.processes import ROOT
+from tests.loadtests.program import Loadtest
 
 PROFILES = """
 [everybody]
@@ -50,41 +40,6 @@ USERS_DO = {
     "PUT /v1/pairs/{id}/review",
     "PAIR image to finished pair",
 }
-
-
-@dataclass
-class Loadtest:
-    """`python -m loadtests` on a stack, with the profiles above."""
-
-    stack: Stack
-    folder: Path
-
-    def start(self, *words: str) -> "subprocess.Popen[str]":
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("JUDGEFREE_")}
-        return subprocess.Popen(
-            [sys.executable, "-m", "loadtests", *words], cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE
-        )
-
-    def load(self, profile: str, *words: str) -> "subprocess.Popen[str]":
-        file = self.folder / "profiles.toml"
-        file.write_text(PROFILES)
-        where = ["--host", self.stack.gateway_url, "--profiles", str(file), "--out", str(self.folder / profile)]
-        return self.start(*where, "--profile", profile, *words)
-
-    def summary(self, profile: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / profile / "summary.json").read_text())
-        return found
-
-
-@pytest.fixture(scope="module")
-def stack(valkey_url: str, mllm_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("loaded"), valkey_url, mllm_url) as running:
-        yield running
-
-
-@pytest.fixture
-def loadtest(stack: Stack, tmp_path: Path) -> Loadtest:
-    return Loadtest(stack, tmp_path)
 
 
 def test_users_of_every_kind_lose_nothing_and_the_report_has_their_figures(loadtest: Loadtest) -> None:
