@@ -50,10 +50,10 @@ READ_OF_OTHERS = {
     "vllm.v1.request.Request": (
         "request_id sampling_params num_tokens num_computed_tokens num_output_placeholders num_output_tokens "
         "num_prompt_tokens num_in_flight_tokens num_stale_output_tokens drop_stale_output output_token_ids status "
-        "client_index lora_request is_finished take_events"
+        "client_index lora_request is_finished take_events has_encoder_inputs is_prefill_chunk"
     ),
-    "vllm.v1.request.RequestStatus": "RUNNING FINISHED_ABORTED",
-    "vllm.v1.core.kv_cache_manager.KVCacheManager": "coordinator block_pool truncate_computed_blocks",
+    "vllm.v1.request.RequestStatus": "WAITING RUNNING FINISHED_ABORTED",
+    "vllm.v1.core.kv_cache_manager.KVCacheManager": "coordinator block_pool truncate_computed_blocks watermark_blocks",
     "vllm.v1.core.kv_cache_coordinator.KVCacheCoordinator": "single_type_managers",
     "vllm.v1.core.single_type_kv_cache_manager.SingleTypeKVCacheManager": "block_size",
     "vllm.v1.core.sched.interface.PauseState": "UNPAUSED",
@@ -69,7 +69,9 @@ READ_OF_OTHERS = {
         "min_tokens logit_bias allowed_token_ids bad_words structured_outputs thinking_token_budget sampling_type"
     ),
     "vllm.sampling_params.SamplingType": "RANDOM_SEED",
-    "vllm.config.scheduler.SchedulerConfig": "policy max_num_batched_tokens async_scheduling",
+    "vllm.config.scheduler.SchedulerConfig": (
+        "policy max_num_batched_tokens async_scheduling long_prefill_token_threshold"
+    ),
     "vllm.config.speculative.SpeculativeConfig": "num_speculative_tokens",
     "vllm.config.parallel.ParallelConfig": "data_parallel_size data_parallel_index enable_batch_sharded_sampling",
     "vllm.config.vllm.VllmConfig": "speculative_config model_config parallel_config scheduler_config lora_config",

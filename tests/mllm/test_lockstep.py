@@ -3,7 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.mllm.lockstep import Member, blocks_for_next, has_room, may_sample, tokens_held_short, usable_prefix
+from workers.mllm.lockstep import (
+    Member,
+    Room,
+    blocks_for_next,
+    has_room,
+    may_sample,
+    may_sample_at_once,
+    tokens_held_short,
+    usable_prefix,
+)
 
 members = st.builds(
     Member,
@@ -45,6 +54,24 @@ def test_a_token_takes_a_block_of_each_cache_whose_blocks_are_full(ran: list[int
 @given(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4))
 def test_there_is_room_for_both_tokens_and_all_their_blocks_or_for_neither(needed: int, budget: int, free: int) -> None:
     assert has_room(needed, budget, free) == (not (budget < 2 or free < needed))
+
+
+rooms = st.builds(Room, tokens=st.integers(0, 200), blocks=st.integers(0, 60), seats=st.integers(0, 3))
+
+
+@given(st.tuples(st.integers(2, 90), st.integers(2, 90)), st.sampled_from([8, 16]), rooms, st.data())
+def test_twins_sample_at_once_only_if_both_fit_whatever_is_cached_and_always_with_a_block_each_to_spare(
+    lengths: tuple[int, int], block_size: int, room: Room, data: st.DataObject
+) -> None:
+    remaining = lengths[0] - block_size * data.draw(st.integers(0, (lengths[0] - 2) // block_size))
+    offered = data.draw(st.integers(1, remaining))
+    decision = may_sample_at_once(remaining, offered, lengths, [block_size], room)
+    blocks = sum(-(-length // block_size) for length in lengths)
+    fits = offered == remaining and room.seats >= 2 and remaining + lengths[1] <= room.tokens
+    if decision:
+        assert fits
+        assert blocks + 2 <= room.blocks
+    assert decision or not fits or blocks + 4 > room.blocks
 
 
 @given(st.tuples(st.integers(2, 200), st.integers(2, 200)), st.integers(2, 64), st.integers(1, 5))

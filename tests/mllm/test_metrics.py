@@ -1,5 +1,6 @@
 """What lockstep counts, from the engine's process to a scrape of vLLM's `/metrics`."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 import pytest
@@ -9,7 +10,7 @@ from vllm.v1.engine import EngineCoreOutputs
 from vllm.v1.metrics.stats import SchedulerStats
 from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
 
-from tests.mllm.client import Client
+from tests.mllm.client import Client, xargs
 from tests.mllm.engine import Engine, Size, as_member, engine_of
 from workers.mllm.metrics import Tally, TwinMetrics, attach, detach
 
@@ -69,7 +70,9 @@ def _held() -> float:
 async def test_lockstep_and_vllm_are_counted_side_by_side(mllm: Client, scenes: list[Image]) -> None:
     generated = mllm.server.metric("vllm:generation_tokens_total")
     held = mllm.server.metric("judgefree_mllm_held_steps_total")
-    grounded, blind = await mllm.ask_pair(scenes[0], 0.5, max_tokens=6)
+    members = (("grounded", scenes[0]), ("blind", scenes[1]))  # with two images to encode a pair is held for a step
+    asked = [mllm.ask(image, max_tokens=6, vllm_xargs=xargs("counted", role, 0.5)) for role, image in members]
+    grounded, blind = await asyncio.gather(*asked)
     await mllm.settled()
     tokens = len(grounded.token_ids) + len(blind.token_ids)
     assert mllm.server.metric("vllm:generation_tokens_total") == generated + tokens

@@ -17,7 +17,7 @@ def preempt(engine: Engine, name: str) -> None:
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-@pytest.mark.parametrize("preempted", [["grounded"], ["blind"], ["grounded", "blind"]])
+@pytest.mark.parametrize("preempted", [["grounded"], ["blind"], ["grounded", "blind"], ["blind", "grounded"]])
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_a_preempted_member_is_caught_up_with(mllm_folder: str, depth: int, preempted: list[str], steps: int) -> None:
     """In its first chunk of prompt, once it is ready, and amid its answer."""

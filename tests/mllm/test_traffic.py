@@ -76,7 +76,6 @@ async def test_256_pairs_among_256_ordinary_requests_are_answered_as_if_each_wer
         plain_alone = [await plain.ask(scene, **short) for scene in scenes]
     asked = [(k, ratio) for k in range(len(scenes)) for ratio in RATIOS]
     alone = {(k, ratio): (await any_mllm.ask_pair(scenes[k], ratio, **short))[0] for k, ratio in asked}
-    held = any_mllm.server.metric("judgefree_mllm_held_steps_total")
     async with many_clients(any_mllm.server) as clients:
         pairs, others = await traffic(clients, scenes, asked)
     for number, (grounded, blind) in enumerate(pairs):
@@ -89,5 +88,4 @@ async def test_256_pairs_among_256_ordinary_requests_are_answered_as_if_each_wer
         k = number % len(scenes)
         if answer.token_ids != plain_alone[k].token_ids:
             assert is_same_or_tied(answer, reference.answer(PROMPT, scenes[k], 0.0, MAX_TOKENS))
-    assert any_mllm.server.metric("judgefree_mllm_held_steps_total") > held
     await any_mllm.settled()

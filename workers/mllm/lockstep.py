@@ -1,7 +1,8 @@
 """Who may run its last known token in this step: the rule that keeps twins in lockstep. Pure.
 
 A request samples in the step that runs the last token it knows. Twins must sample together, from logits of the same
-step, so a member is held one token short of that until both can go.
+step, so a member is held one token short of that until both can go: at once when both are sure to be admitted whole in
+one step, else once both are in the batch.
 """
 
 from collections.abc import Iterable
@@ -27,6 +28,14 @@ class Member(NamedTuple):
         return self.remaining == 1 and (self.in_flight == 0 or self.was_scheduled)
 
 
+class Room(NamedTuple):
+    """What a step can still give: tokens of its budget, free KV blocks, seats in the batch."""
+
+    tokens: int
+    blocks: int
+    seats: int
+
+
 def may_sample(one: Member, other: Member) -> bool:
     """Whether twins may run their last known tokens in this step if there is room; if not, neither may."""
     return one.sampled == other.sampled and one.in_flight == other.in_flight and one.is_ready and other.is_ready
@@ -48,6 +57,21 @@ def has_room(needed_blocks: int, token_budget: int, free_blocks: int) -> bool:
     blocks that can still be given out.
     """
     return token_budget >= 2 and free_blocks >= needed_blocks
+
+
+def may_sample_at_once(
+    remaining: int, offered: int, lengths: tuple[int, int], block_sizes: Iterable[int], room: Room
+) -> bool:
+    """Whether two members at the head of the queue may sample in the step of their admission: run all that they know.
+
+    Asked when vLLM has settled what the first one gets, and before the other: so only where nothing can keep that one
+    out or cut it short, whatever is cached. remaining: the first one's tokens that have not run; offered: how many of
+    them vLLM gives it; lengths: tokens that each knows; block_sizes: of each cache.
+    """
+    # A cached prefix spares tokens but takes its blocks all the same, and one more where half a block is copied.
+    blocks = sum(length // size + 2 for length in lengths for size in block_sizes)
+    is_uncut = offered == remaining
+    return is_uncut and room.seats >= 2 and room.tokens >= remaining + lengths[1] and room.blocks >= blocks
 
 
 def tokens_held_short(remaining: int, offered: int) -> int:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 _RUNNING = RequestStatus.RUNNING
+BOTH = len(Role)
+"""Asking an enumeration each time is a tenth of the look at a pair."""
 
 
 @dataclass(slots=True)
@@ -28,7 +30,7 @@ class Pair:
 
     @property
     def is_whole(self) -> bool:
-        return len(self.members) == len(Role)
+        return len(self.members) == BOTH
 
     @property
     def running(self) -> "list[Request]":
@@ -154,6 +156,12 @@ class Register:
             if pair.running and not any(member.num_in_flight_tokens for member in pair.members.values())
         ]
 
+    def torn(self, pair: Pair) -> Refusal:
+        """The end of a pair of which one member samples without the other."""
+        self.divergences += 1
+        reason = f"Twin {pair.id!r} has diverged: its members were not admitted together."
+        return Refusal([member for member in pair.members.values() if not member.is_finished()], reason)
+
     def may_enter(self, request: "Request", room: int) -> bool:
         """Whether a waiting request may be admitted now, with `room` places left in the batch.
 
@@ -166,7 +174,7 @@ class Register:
             return False
         if pair is None:
             return True
-        if not pair.is_whole or (not pair.running and room < len(Role)):
+        if not pair.is_whole or (not pair.running and room < BOTH):
             return False
         self._suspects.append(pair)
         return True

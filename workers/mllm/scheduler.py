@@ -21,10 +21,19 @@ from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
 from workers.mllm.launch import WAIT_VARIABLE
-from workers.mllm.lockstep import Member, blocks_for_next, has_room, may_sample, tokens_held_short, usable_prefix
+from workers.mllm.lockstep import (
+    Member,
+    Room,
+    blocks_for_next,
+    has_room,
+    may_sample,
+    may_sample_at_once,
+    tokens_held_short,
+    usable_prefix,
+)
 from workers.mllm.metrics import Tally, attach
 from workers.mllm.obstacles import Obstacle
-from workers.mllm.pairing import Pair, Refusal, Register
+from workers.mllm.pairing import BOTH, Pair, Refusal, Register
 from workers.mllm.twins import Role, take_seed
 
 logger = init_logger(__name__)
@@ -52,6 +61,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         self._tokens_left = 0
         self._needed_blocks: dict[str, int] = {}  # of the pairs that may sample in this step, by id
         self._is_free: dict[str, bool] = {}
+        self._at_once: list[Pair] = []  # may sample in this step, of which both are to be admitted
         self._held_steps = 0
         self._told = Tally()
         self._has_preempted = False
@@ -88,7 +98,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         else:
             take_seed(request.sampling_params)
             if pair.is_whole:
-                self._queue_together(pair, request)
+                self._queue_together(pair)
         if refusal is not None:
             self._end(refusal.requests, refusal.reason)
 
@@ -114,12 +124,15 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         budget: int = min(self.max_num_scheduled_tokens, self.scheduler_config.max_num_batched_tokens)
         return budget
 
-    def _queue_together(self, pair: Pair, later: Request) -> None:
-        """Twins stand side by side in the queue, at the place of the later one, so that they are admitted together."""
-        earlier = pair.twin_of(later)
-        if earlier is not None:
-            self.waiting.remove_requests([earlier])
-            self.waiting.add_request(earlier)
+    def _queue_together(self, pair: Pair) -> None:
+        """Twins stand side by side in the queue, at the place of the later one, so that they are admitted together.
+
+        The grounded one, whose image has to be encoded, is in front: see `may_sample_at_once`.
+        """
+        twins = [pair.members[role] for role in Role]
+        self.waiting.remove_requests(twins)
+        for member in twins:
+            self.waiting.add_request(member)
 
     def finish_requests(self, request_ids: Any, finished_status: RequestStatus) -> list[Request]:
         finished: list[Request] = super().finish_requests(request_ids, finished_status)
@@ -177,6 +190,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         self._tokens_left = self._step_budget
         self._is_free.clear()
+        self._at_once.clear()
         self._needed_blocks.clear()
         self._has_preempted = False
         self._now = time.monotonic()
@@ -187,6 +201,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
             self._put_ready_first()
         scheduled: SchedulerOutput = super().schedule(throttle_prefills)
         self._note_progress(scheduled)
+        self._end_torn(scheduled)
         return scheduled
 
     def _note_progress(self, scheduled: SchedulerOutput) -> None:
@@ -204,6 +219,16 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         for refusal in self._register.stuck():
             self._end(refusal.requests, refusal.reason)
 
+    def _end_torn(self, scheduled: SchedulerOutput) -> None:
+        """End a pair of which one member samples in this step and the other does not after all."""
+        for pair in self._at_once:
+            members = list(pair.members.values())
+            if not all(member.request_id in scheduled.num_scheduled_tokens for member in members) or any(
+                member.is_prefill_chunk for member in members
+            ):
+                refusal = self._register.torn(pair)
+                self._end(refusal.requests, refusal.reason)
+
     def _look_at_pairs(self) -> None:
         """Read the state of every admitted pair once; nothing but a preemption changes it within a step.
 
@@ -212,7 +237,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         halves = []
         for pair in self._register.pairs.values():
             running = pair.running
-            if len(running) == len(Role):
+            if len(running) == BOTH:
                 one, other = running
                 if may_sample(self._member(one), self._member(other)):
                     ran = one.num_computed_tokens, other.num_computed_tokens
@@ -261,8 +286,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
     def _handle_blocked_waiting_request(self, request: Request) -> bool:
         if self._has_preempted or not super()._handle_blocked_waiting_request(request):
             return False
-        room = self.max_num_active_reqs - len(self.running)
-        return self._register.may_enter(request, room)
+        return self._register.may_enter(request, self._num_free_seats)
 
     def _get_local_prefix_cache_hit(self, request: Request, *bounds: Any, **named: Any) -> Any:  # 0.33 bounds the hit
         blocks, hit, boundary, has_diverged = super()._get_local_prefix_cache_hit(request, *bounds, **named)
@@ -280,20 +304,42 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         if pair is None:
             if offered < _remaining(request, num_computed_tokens) and self._must_run_whole(request):
                 allowed = 0
-        elif not self._may_sample(pair):
-            allowed = tokens_held_short(_remaining(request, num_computed_tokens), offered)
-            self._held_steps += allowed < offered
+        else:
+            remaining = _remaining(request, num_computed_tokens)
+            if pair.id not in self._is_free:  # decided at the first member, and kept for the other
+                self._is_free[pair.id] = self._may_sample(pair, request, remaining, offered)
+            if not self._is_free[pair.id]:
+                allowed = tokens_held_short(remaining, offered)
+                self._held_steps += allowed < offered
         self._tokens_left -= allowed
         return allowed
 
-    def _may_sample(self, pair: Pair) -> bool:
-        """The pair's decision for this step, taken at its first member and kept for the second."""
-        is_free = self._is_free.get(pair.id)
-        if is_free is None:
-            needed = self._needed_blocks.get(pair.id)
-            is_free = needed is not None and has_room(needed, self._tokens_left, self._num_free_blocks)
-            self._is_free[pair.id] = is_free
+    def _may_sample(self, pair: Pair, first: Request, remaining: int, offered: int) -> bool:
+        """Whether there is room for both members to sample in this step; first: the one that vLLM asks for first."""
+        needed = self._needed_blocks.get(pair.id)
+        if needed is not None:
+            return has_room(needed, self._tokens_left, self._num_free_blocks)
+        twin = pair.twin_of(first)
+        if twin is None or not self._are_next(first, twin) or not self._is_never_cut(twin):
+            return False
+        free_blocks = self._num_free_blocks - self.kv_cache_manager.watermark_blocks
+        room = Room(self._tokens_left, free_blocks, self._num_free_seats)
+        is_free = may_sample_at_once(remaining, offered, (first.num_tokens, twin.num_tokens), self._block_sizes, room)
+        if is_free:
+            self._at_once.append(pair)
         return is_free
+
+    def _are_next(self, first: Request, twin: Request) -> bool:
+        """Whether two requests that were never admitted before are the next two of the queue."""
+        queue = self.waiting
+        is_head = len(queue) >= BOTH and queue[0] is first and queue[1] is twin
+        return is_head and first.status is twin.status is RequestStatus.WAITING
+
+    def _is_never_cut(self, request: Request) -> bool:
+        """Whether vLLM runs the whole of a prompt at once, given budget and blocks."""
+        most = self.scheduler_config.long_prefill_token_threshold
+        is_bounded = 0 < most < request.num_tokens
+        return not (request.has_encoder_inputs or is_bounded or self.need_mamba_block_aligned_split)
 
     def _member(self, request: Request) -> Member:
         in_flight = request.num_output_placeholders
@@ -301,6 +347,11 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         was_scheduled = self.use_v2_model_runner or request.request_id in self.prev_step_scheduled_req_ids
         remaining = _remaining(request, request.num_computed_tokens)
         return Member(remaining, request.num_output_tokens, in_flight, was_scheduled)
+
+    @property
+    def _num_free_seats(self) -> int:
+        seats: int = self.max_num_active_reqs - len(self.running) - self.num_waiting_for_streaming_input
+        return seats
 
     @property
     def _num_free_blocks(self) -> int:
