@@ -22,6 +22,8 @@ LONGEST_DELAY_S = 5.0
 BREATH_S = 0.2
 """Between two requests of those that go on beside: without it they alone keep both cores of a small machine busy."""
 PATH = "/v1/chat/completions"
+LOST = '"message":"Internal server error"'
+"""All that vLLM says of it; its log has "cache drift"."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,15 @@ class Client:
     http: httpx.AsyncClient
 
     async def post(self, image: Image | None, **fields: Any) -> httpx.Response:
-        """A chat completion about `image`, or without one; greedy unless `fields` say otherwise."""
-        return await self.http.post(PATH, json=self._body(image, fields))
+        """A chat completion about `image`, or without one; greedy unless `fields` say otherwise.
+
+        An image that vLLM 0.32 has lost, since an earlier request about it was broken off, is sent again once.
+        """
+        body = self._body(image, fields)
+        response = await self.http.post(PATH, json=body)
+        if image is not None and LOST in response.text:
+            response = await self.http.post(PATH, json=body)
+        return response
 
     async def hang_up(self, image: Image | None, **fields: Any) -> None:
         """Ask as `post`, and close the connection as soon as the first token of the answer is there."""

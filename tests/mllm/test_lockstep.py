@@ -1,10 +1,11 @@
 """Properties of the rule that keeps twins in lockstep."""
 
+from dataclasses import dataclass, replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.mllm.lockstep import (
-    Member,
     Room,
     blocks_for_next,
     has_room,
@@ -14,34 +15,41 @@ from workers.mllm.lockstep import (
     usable_prefix,
 )
 
+
+@dataclass(frozen=True)
+class Member:
+    """A request as vLLM's scheduler counts it, by what is left for it to run."""
+
+    remaining: int
+    num_output_tokens: int = 4
+    num_output_placeholders: int = 0
+    num_computed_tokens: int = 40
+
+    @property
+    def num_tokens(self) -> int:
+        return self.num_computed_tokens + self.remaining - self.num_output_placeholders
+
+
 members = st.builds(
     Member,
     remaining=st.integers(1, 3),
-    sampled=st.integers(0, 2),
-    in_flight=st.integers(0, 1),
-    was_scheduled=st.booleans(),
+    num_output_tokens=st.integers(0, 2),
+    num_output_placeholders=st.integers(0, 1),
+    num_computed_tokens=st.integers(0, 90),
 )
-READY = Member(remaining=1, sampled=4, in_flight=0, was_scheduled=True)
+READY = Member(1)
 
 
 @given(members, members)
-def test_twins_sample_only_together_and_level(one: Member, other: Member) -> None:
-    decision = may_sample(one, other)
-    assert decision == may_sample(other, one)
-    if decision:
-        assert one.remaining == other.remaining == 1
-        assert (one.sampled, one.in_flight) == (other.sampled, other.in_flight)
-
-
-@given(members, members)
-def test_twins_are_never_held_without_a_cause(one: Member, other: Member) -> None:
-    causes = [
-        not one.is_ready,
-        not other.is_ready,
-        one.sampled != other.sampled,
-        one.in_flight != other.in_flight,
-    ]
-    assert may_sample(one, other) == (not any(causes))
+def test_twins_sample_together_level_and_with_one_token_left_and_are_never_held_without_a_cause(
+    one: Member, other: Member
+) -> None:
+    are_level = (one.num_output_tokens, one.num_output_placeholders) == (
+        other.num_output_tokens,
+        other.num_output_placeholders,
+    )
+    assert may_sample(one, other) == may_sample(other, one)
+    assert may_sample(one, other) == (are_level and one.remaining == other.remaining == 1)
 
 
 @given(st.lists(st.integers(1, 200), max_size=2), st.lists(st.sampled_from([8, 16, 32]), max_size=2))
@@ -81,8 +89,8 @@ def test_twins_of_any_two_lengths_sample_in_the_step_after_the_slower_is_ready(
     """Both run by the rule alone, `chunk` tokens a step each, until they have an answer."""
     remaining, sampled, steps = list(prompts), [0, 0], 0
     while sampled != [answer, answer]:
-        twins = [READY._replace(remaining=left, sampled=done) for left, done in zip(remaining, sampled, strict=True)]
-        is_free = may_sample(*twins)
+        one, other = (Member(left, done) for left, done in zip(remaining, sampled, strict=True))
+        is_free = may_sample(one, other)
         for k in range(2):
             offered = min(chunk, remaining[k])
             remaining[k] -= offered if is_free else tokens_held_short(remaining[k], offered)
@@ -96,12 +104,8 @@ def test_twins_of_any_two_lengths_sample_in_the_step_after_the_slower_is_ready(
 
 def test_ready_twins_sample() -> None:
     assert may_sample(READY, READY)
-    assert may_sample(READY._replace(in_flight=1), READY._replace(in_flight=1))
-
-
-def test_a_token_in_flight_that_the_worker_no_longer_holds_is_waited_for() -> None:
-    stale = READY._replace(in_flight=1, was_scheduled=False)
-    assert not may_sample(stale, READY._replace(in_flight=1))
+    in_flight = replace(READY, num_output_placeholders=1)
+    assert may_sample(in_flight, in_flight)
 
 
 @given(st.integers(1, 500), st.integers(0, 500))

@@ -6,26 +6,25 @@ one step, else once both are in the batch.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
-class Member(NamedTuple):
-    """What the rule must know of one half of a pair, admitted in an earlier step, as the scheduler sees it.
-
-    remaining: tokens known or in flight that have not run yet. sampled: tokens sampled and returned. in_flight:
-    tokens sampled by a step whose result is still under way (async scheduling). was_scheduled: ran in the step just
-    before, so that the worker still holds its token in flight.
+class Counts(Protocol):
+    """What vLLM's scheduler counts of a request: tokens known, those of them that have run, those that were sampled and
+    returned, and those sampled by a step whose result is still under way (async scheduling).
     """
 
-    remaining: int
-    sampled: int
-    in_flight: int
-    was_scheduled: bool
+    @property
+    def num_tokens(self) -> int: ...
 
     @property
-    def is_ready(self) -> bool:
-        """Whether nothing but its last known token is left to run, and the worker can look that token up."""
-        return self.remaining == 1 and (self.in_flight == 0 or self.was_scheduled)
+    def num_computed_tokens(self) -> int: ...
+
+    @property
+    def num_output_tokens(self) -> int: ...
+
+    @property
+    def num_output_placeholders(self) -> int: ...
 
 
 class Room(NamedTuple):
@@ -36,9 +35,18 @@ class Room(NamedTuple):
     seats: int
 
 
-def may_sample(one: Member, other: Member) -> bool:
-    """Whether twins may run their last known tokens in this step if there is room; if not, neither may."""
-    return one.sampled == other.sampled and one.in_flight == other.in_flight and one.is_ready and other.is_ready
+def may_sample(one: Counts, other: Counts) -> bool:
+    """Whether admitted twins may run their last known tokens in this step if there is room; if not, neither may.
+
+    Both have sampled equally often, and nothing else is left for either to run.
+    """
+    in_flight = one.num_output_placeholders
+    return (
+        in_flight == other.num_output_placeholders
+        and one.num_output_tokens == other.num_output_tokens
+        and one.num_tokens + in_flight - one.num_computed_tokens == 1
+        and other.num_tokens + in_flight - other.num_computed_tokens == 1
+    )
 
 
 def blocks_for_next(ran: Iterable[int], block_sizes: Iterable[int]) -> int:

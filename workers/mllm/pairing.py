@@ -115,6 +115,8 @@ class Register:
 
         Finished pairs are dropped from the register.
         """
+        if not self._left:
+            return []
         left, self._left = self._left, []
         widows = []
         for pair, gone in left:

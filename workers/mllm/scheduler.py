@@ -22,7 +22,6 @@ from vllm.v1.request import Request, RequestStatus
 
 from workers.mllm.launch import WAIT_VARIABLE
 from workers.mllm.lockstep import (
-    Member,
     Room,
     blocks_for_next,
     has_room,
@@ -178,11 +177,13 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         """Send the counts along with vLLM's statistics when they have changed, as what came since they were sent last:
         of several API servers one gets them, now this, now that.
         """
-        register = self._register
+        register, told = self._register, self._told
         tally = Tally(len(register.pairs), self._held_steps, register.divergences, register.timeouts)
+        if tally == told:
+            return
         stats = next((output.scheduler_stats for output in outputs.values() if output.scheduler_stats), None)
-        if stats is not None and tally != self._told:
-            attach(stats, tally.since(self._told))
+        if stats is not None:
+            attach(stats, tally.since(told))
             self._told = tally
 
     # A step
@@ -208,11 +209,13 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         """Note which pairs run in this step. If nobody does, and nothing is under way that could free a KV block, then
         no later step will differ: end the pairs that hold blocks.
         """
-        for pair in self._register.pairs_of(scheduled.num_scheduled_tokens):
-            pair.moved_at = self._now
-        is_stuck = not scheduled.num_scheduled_tokens and not scheduled.preempted_req_ids
+        if self._register.pairs:
+            for pair in self._register.pairs_of(scheduled.num_scheduled_tokens):
+                pair.moved_at = self._now
+        if scheduled.num_scheduled_tokens or scheduled.preempted_req_ids:
+            return
         is_idle = not any(request.num_in_flight_tokens for request in self.running)
-        if is_stuck and is_idle and self._pause_state == PauseState.UNPAUSED:
+        if is_idle and self._pause_state == PauseState.UNPAUSED:
             self._end_stuck()
 
     def _end_stuck(self) -> None:
@@ -239,7 +242,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
             running = pair.running
             if len(running) == BOTH:
                 one, other = running
-                if may_sample(self._member(one), self._member(other)):
+                if may_sample(one, other) and self._is_known(one) and self._is_known(other):
                     ran = one.num_computed_tokens, other.num_computed_tokens
                     self._needed_blocks[pair.id] = blocks_for_next(ran, self._block_sizes)
             elif running and pair.is_whole:
@@ -341,12 +344,16 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         is_bounded = 0 < most < request.num_tokens
         return not (request.has_encoder_inputs or is_bounded or self.need_mamba_block_aligned_split)
 
-    def _member(self, request: Request) -> Member:
-        in_flight = request.num_output_placeholders
-        # The V2 runner holds a request's token in flight for as long as the request runs, and vLLM notes nothing.
-        was_scheduled = self.use_v2_model_runner or request.request_id in self.prev_step_scheduled_req_ids
-        remaining = _remaining(request, request.num_computed_tokens)
-        return Member(remaining, request.num_output_tokens, in_flight, was_scheduled)
+    def _is_known(self, request: Request) -> bool:
+        """Whether the worker can look up the last token. One in flight it holds only if the request ran in the step
+        just before; the V2 runner does for as long as a request runs, and vLLM notes nothing.
+        """
+        is_known: bool = (
+            not request.num_output_placeholders
+            or self.use_v2_model_runner
+            or request.request_id in self.prev_step_scheduled_req_ids
+        )
+        return is_known
 
     @property
     def _num_free_seats(self) -> int:
