@@ -180,9 +180,10 @@ def _series(place: int, test: str, name: str, runs: Sequence[Run]) -> Series:
 
 
 def _ablation(results: Path) -> Iterator[str]:
-    path = results / "ablation.json"
-    if path.exists():
-        yield f"## Ablation\n\n{ablation_tables(json.loads(path.read_text(encoding='utf-8')))}"
+    for name, title in (("ablation", "Ablation"), ("sensitivity", "Number of pairs")):
+        path = results / f"{name}.json"
+        if path.exists():
+            yield f"## {title}\n\n{ablation_tables(json.loads(path.read_text(encoding='utf-8')))}"
 
 
 _WAYS = {

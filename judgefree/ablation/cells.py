@@ -33,12 +33,14 @@ class Pool:
 
 @dataclass(frozen=True)
 class Cell:
-    """One setting of the method: whose pairs it is trained on, how they are arranged, further flags of `train`."""
+    """One setting of the method: whose pairs it is trained on, how they are arranged, further flags of `train`, and on
+    how many pairs, where it is not on as many as every other cell."""
 
     name: str
     pool: Pool
     arrangement: Arrangement = "verified"
     train: tuple[str, ...] = ()
+    count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def _drawn(method: Method, scorer: Scorer = "sentence") -> Pool:
 
 _DEFAULT = _drawn(Method.BLEND)
 _TWICE = Pool("twice", Fields(method=Method.BLEND, ratio=0.0, temperature=1.0))
+_SIZES = {f"pairs-{count}": count for count in (64, 128, 256, 512, 1024, 2048, 4096)}
 
 CELLS: Mapping[str, Cell] = {
     cell.name: cell
@@ -84,6 +87,7 @@ CELLS: Mapping[str, Cell] = {
         Cell("h-1.00", _fixed(1.0)),
         Cell("margin", _DEFAULT, train=("--margin-gamma", "0.5")),
         Cell("plain", _DEFAULT, train=("--nll-weight", "0")),
+        *(Cell(name, _DEFAULT, count=count) for name, count in _SIZES.items()),
     )
 }
 """Every cell once, by name."""
@@ -112,18 +116,23 @@ FACTORS: Mapping[str, Mapping[str, str]] = {
         DEFAULT: "drawn, Gaussian",
     },
     "loss": {DEFAULT: "DPO + NLL", "margin": "margin-aware DPO + NLL", "plain": "DPO"},
+    "number of pairs": {name: f"{count:,}" for name, count in _SIZES.items()},
 }
 """The tables: of each factor its cells in order, with what they are called there."""
 
+SENSITIVITY = tuple(_SIZES)
+"""The default on ever more pairs, in ever more steps."""
+EQUAL = tuple(name for name in CELLS if name not in SENSITIVITY)
+"""Cells that are all trained on as many pairs, in as many steps."""
 REDUCED = (DEFAULT, "drop", "random", "off", "keep", "phrase", "margin")
 
 
 class Asked(Value):
     """What is asked of an ablation: written down with it, and the same when it goes on.
 
-    Every cell trains on exactly `count` pairs; its pool is made of as many of `most` images as that takes. `images` is
-    WORLD:SPLIT, or paths of one's own. Where h is drawn, it is from N(`ratio_mean`, `ratio_std`). With
-    `grounding_ratio` (h < 0) the normal answers are decoded by contrast, but where two answers are sampled alike.
+    Every cell trains on exactly `count` pairs, or its own number; its pool is made of as many of `most` images as that
+    takes. `images` is WORLD:SPLIT, or paths of one's own. Where h is drawn, it is from N(`ratio_mean`, `ratio_std`).
+    With `grounding_ratio` (h < 0) the normal answers are decoded by contrast, but where two answers are sampled alike.
     `train` are further flags of `judgefree train`, the same for every cell.
     """
 
@@ -179,5 +188,5 @@ def usable(decisions: Mapping[str, int], how: Arrangement) -> int:
 
 
 def missing(decisions: Mapping[str, int], cells: Sequence[Cell], count: int) -> list[Cell]:
-    """The cells that cannot train on `count` pairs of the pool yet."""
-    return [cell for cell in cells if usable(decisions, cell.arrangement) < count]
+    """The cells that cannot train yet on `count` pairs of the pool, or on their own number."""
+    return [cell for cell in cells if usable(decisions, cell.arrangement) < (cell.count or count)]

@@ -156,8 +156,8 @@ def _fill(trial: Trial, sharing: Sequence[Cell], bench: Bench) -> dict[str, int]
 
 
 async def _train(trial: Trial, bench: Bench) -> Path:
-    """The trial's adapter, trained on exactly `count` pairs."""
-    adapters, count = bench.folder.root / "adapters", bench.asked.count
+    """The trial's adapter, trained on exactly as many pairs as are asked for."""
+    adapters, count = bench.folder.root / "adapters", trial.cell.count or bench.asked.count
     words = flags(
         name=trial.name,
         out=adapters,

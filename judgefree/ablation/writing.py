@@ -64,7 +64,8 @@ def about(found: Mapping[str, Any]) -> str:
         for figure, label in SHOWN.items()
     )
     seeds = ", ".join(map(str, sorted({seed for cell in cells for seed in cell["seeds"]})))
-    return _ABOUT.format(pairs=cells[0]["pairs"], steps=cells[0]["steps"], seeds=seeds, base=", ".join(base))
+    pairs, steps = (", ".join(map(str, sorted({cell[name] for cell in cells}))) for name in ("pairs", "steps"))
+    return _ABOUT.format(pairs=pairs, steps=steps, seeds=seeds, base=", ".join(base))
 
 
 def shown(found: Mapping[str, Any]) -> Iterator[Table]:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from judgefree.ablation.cells import CELLS, REDUCED, TEST, THRESHOLDS, Asked, Trial, trials
+from judgefree.ablation.cells import CELLS, EQUAL, REDUCED, SENSITIVITY, TEST, THRESHOLDS, Asked, Trial, trials
 from judgefree.ablation.running import Bench, Folder, run
 from judgefree.ablation.writing import about, findings, shown, write
 from judgefree.commands.connection import open_client
@@ -29,6 +29,9 @@ from pairs.settings import Settings, load_settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 COUNT, SEEDS, MOST = 512, 3, 8
+SMALLEST, LARGEST = (CELLS[name].count or 0 for name in (SENSITIVITY[0], SENSITIVITY[-1]))
+MOST_FOR_LARGEST = 3
+"""Images to a pair at most, where one large cell needs them: about two are decided of five."""
 WIDTH = 120
 """Of tables that go to a file or a pipe, in columns."""
 REDUCED_COUNT, REDUCED_TEST = 64, ("demo:theme_breaking:100:20000",)
@@ -37,7 +40,9 @@ REDUCED_COUNT, REDUCED_TEST = 64, ("demo:theme_breaking:100:20000",)
 def ablate(
     context: typer.Context,
     name: Annotated[str | None, typer.Option(help="The ablation's name; run again under it to go on.")] = None,
-    cells: Annotated[str | None, typer.Option(help=f"Some of {','.join(CELLS)}, by commas; all if not given.")] = None,
+    cells: Annotated[
+        str | None, typer.Option(help=f"Some of {','.join(CELLS)}, by commas. [all of equal size]")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help=f"Seeds a cell. [{SEEDS}]")] = None,
     count: Annotated[int | None, typer.Option(min=8, help=f"Pairs that every cell is trained on. [{COUNT}]")] = None,
     most: Annotated[int | None, typer.Option(min=8, help=f"Most images of a pool. [{MOST} times the pairs]")] = None,
@@ -52,13 +57,16 @@ def ablate(
         typer.Option(min=RATIO_MIN, max=-0.01, help="Decode normal answers by contrast, with this ratio in [-2, 0)."),
     ] = None,
     reduced: Annotated[bool, typer.Option("--reduced", help="A few cells, small: ten minutes on two cores.")] = False,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help=f"The default alone, on {SMALLEST} to {LARGEST} pairs.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Result as JSON, and beside it as Markdown.")] = None,
 ) -> None:
     """Change one part of the method at a time, at equal pairs and steps. Flags after `--` go to `judgefree train`."""
     pairs = count or (REDUCED_COUNT if reduced else COUNT)
     asked = Asked(
         count=pairs,
-        most=most or MOST * pairs,
+        most=most or (MOST_FOR_LARGEST * LARGEST if sensitivity else MOST * pairs),
         images=tuple(images or [POOL]),
         test=tuple(test or (REDUCED_TEST if reduced else TEST)),
         train=tuple(context.args),
@@ -66,13 +74,14 @@ def ablate(
         ratio_std=ratio_std,
         grounding_ratio=grounding_ratio,
     )
-    names = cells.split(",") if cells else REDUCED if reduced else tuple(CELLS)
+    names = cells.split(",") if cells else SENSITIVITY if sensitivity else REDUCED if reduced else EQUAL
     wanted = list(trials(names, seeds or (1 if reduced else SEEDS)))
-    called = name or ("reduced" if reduced else "ablation")
+    called = name or ("sensitivity" if sensitivity else "reduced" if reduced else "ablation")
     if _NAME.fullmatch(called) is None:
         raise Mistake(f"{called} is no name of an ablation: letters, digits, dots, dashes and underscores are.")
-    if asked.most < asked.count:
-        raise Mistake(f"{asked.count} pairs cannot come of {asked.most} images; raise --most or lower --count.")
+    largest = max(trial.cell.count or asked.count for trial in wanted)
+    if asked.most < largest:
+        raise Mistake(f"{largest} pairs cannot come of {asked.most} images; raise --most or lower --count.")
     settings = load_settings()
     only_replica(settings.mllm_urls)  # an adapter is loaded, then asked: both at the same vLLM
     folder = Folder(settings.data_dir.resolve() / "ablate" / called)

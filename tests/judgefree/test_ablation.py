@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from judgefree.ablation.cells import (
     CELLS,
     DEFAULT,
+    EQUAL,
     FACTORS,
     REDUCED,
+    SENSITIVITY,
     Arrangement,
     Asked,
     fields_of,
@@ -29,7 +31,7 @@ from judgefree.ablation.cells import (
 from judgefree.ablation.figures import Spread, report, summary, tables
 from judgefree.ablation.machine import describe_machine
 from judgefree.ablation.running import Bench, Folder, run
-from judgefree.ablation.writing import findings, write
+from judgefree.ablation.writing import about, findings, write
 from judgefree.client import Client
 from judgefree.improvement.programs import Programs
 from judgefree.mistakes import Mistake
@@ -41,15 +43,24 @@ some_cells = st.lists(st.sampled_from(list(CELLS)), unique=True)
 decisions = st.fixed_dictionaries({name: st.integers(0, 2000) for name in ("kept", "swapped", "discarded")})
 
 
-def test_every_cell_stands_in_one_table_and_the_default_in_each() -> None:
+def test_every_cell_stands_in_one_table_and_the_default_in_each_of_equal_cells() -> None:
     named = Counter(name for members in FACTORS.values() for name in members)
-    assert named == Counter(dict.fromkeys(CELLS, 1)) | Counter({DEFAULT: len(FACTORS)})
+    assert named == Counter(dict.fromkeys(CELLS, 1)) | Counter({DEFAULT: len(FACTORS) - 1})
+    assert tuple(FACTORS["number of pairs"]) == SENSITIVITY
+
+
+def test_cells_are_equal_or_differ_in_nothing_but_their_size() -> None:
+    assert all(CELLS[name].count is None for name in EQUAL)
+    assert [CELLS[name].count for name in SENSITIVITY] == [64, 128, 256, 512, 1024, 2048, 4096]
+    assert set(EQUAL) | set(SENSITIVITY) == set(CELLS)
 
 
 @pytest.mark.parametrize("name", [name for name in CELLS if name != DEFAULT])
 def test_a_cell_is_the_default_with_one_thing_changed(name: str) -> None:
     cell, default = CELLS[name], CELLS[DEFAULT]
-    changed = [part for part in ("pool", "arrangement", "train") if getattr(cell, part) != getattr(default, part)]
+    changed = [
+        part for part in ("pool", "arrangement", "train", "count") if getattr(cell, part) != getattr(default, part)
+    ]
     assert len(changed) == 1
     if changed == ["pool"]:
         pool = replace(cell.pool, name=default.pool.name)
@@ -98,8 +109,8 @@ def test_an_arrangement_never_counts_on_more_pairs_than_there_are(counts: dict[s
 def test_a_pool_grows_until_every_cell_has_its_pairs(counts: dict[str, int], names: list[str], count: int) -> None:
     cells = [CELLS[name] for name in names]
     lacking = missing(counts, cells, count)
-    assert all((usable(counts, cell.arrangement) < count) is (cell in lacking) for cell in cells)
-    more = {name: number + count for name, number in counts.items()}
+    assert all((usable(counts, cell.arrangement) < (cell.count or count)) is (cell in lacking) for cell in cells)
+    more = {name: number + max(count, 4096) for name, number in counts.items()}
     assert missing(more, cells, count) == []
 
 
@@ -148,6 +159,14 @@ def test_tables_are_of_factors_with_something_to_compare() -> None:
     [table] = tables(found)
     assert table.headings == ("verification", "right", "theme_breaking CHAIR_i", "theme_breaking F1", "s")
     assert table.rows == (("off", "-", "-0.050", "+0.100", "6"), ("swap and discard", "0.900", "-0.100", "+0.100", "6"))
+
+
+def test_a_table_of_sizes_says_them_and_the_text_above_it_too() -> None:
+    small, large = (result(f"pairs-{count}", 0, 0.2) | {"pairs": count, "steps": count // 8} for count in (64, 128))
+    found = findings(Asked(), [small, large])
+    [table] = tables(found)
+    assert [row[0] for row in table.rows] == ["64", "128"]
+    assert "trained on 64, 128 pairs in 8, 16 steps" in about(found)
 
 
 def test_the_result_is_written_for_machines_and_for_people(tmp_path: Path) -> None:
@@ -209,14 +228,26 @@ def ablate(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.timeout(900)  # it starts a stack of its own: a minute where the machine is free, minutes where it is not
-def test_a_small_ablation_ends_with_its_result_and_is_not_run_twice(tmp_path: Path) -> None:
-    small = ["--cells", "off", "--seeds", "1", "--count", "8", "--test", "demo:theme_breaking:8:20000"]
+def test_a_small_ablation_trains_each_cell_on_its_pairs_and_is_not_run_twice(tmp_path: Path) -> None:
+    small = [
+        "--cells",
+        "off,pairs-64",
+        "--most",
+        "256",
+        "--seeds",
+        "1",
+        "--count",
+        "8",
+        "--test",
+        "demo:theme_breaking:8:20000",
+    ]
     words = [*small, "--out", str(tmp_path / "ablation.json"), "--", "--epochs", "1"]
     done = ablate(tmp_path, *words)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "ablation.json").read_text())
     off = found["cells"]["off"]
     assert (off["pairs"], off["steps"]) == (8, 1)
+    assert found["cells"]["pairs-64"]["pairs"] == 64
     assert 0 < off["right"]["mean"] <= 1
     assert off["images"] % 8 == 0
     pools = list((tmp_path / "data" / "ablate" / "ablation" / "pools").iterdir())
