@@ -29,7 +29,7 @@ WARM_UP = 30
 def ceiling(system: System, count: int) -> float:
     """Pairs/s straight from the model."""
     scenes = Scenes(secrets.randbits(63))
-    return asyncio.run(straight_to_the_model(system, [scenes.next() for _ in range(count)]))
+    return asyncio.run(straight_to_the_model(system, [scenes.next().file for _ in range(count)]))
 
 
 def load(system: System, profile: str, folder: Path) -> dict[str, Any]:

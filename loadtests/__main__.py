@@ -13,7 +13,7 @@ from typing import Any
 from locust.html import get_html_report  # first: importing locust makes all that follows cooperative
 from rich.console import Console
 
-from loadtests.checking import fetch_all, list_all
+from loadtests.checking import fetch_all, list_all, with_pixels
 from loadtests.figures import figures, verdicts
 from loadtests.ledger import Ledger, check
 from loadtests.profiles import SHIPPED, BadProfile, read_profile
@@ -75,7 +75,7 @@ def _concluded(asked: Namespace, run: Run, console: Console) -> dict[str, Any]:
     profile, ledger = read_profile(asked.profile, asked.profiles), run.ledger
     console.print(f"The load is over; fetching {len(ledger.accepted)} accepted pairs.")
     gateway = observer(asked.host)
-    found = fetch_all(gateway, ledger, profile.drain_s)
+    found = with_pixels(gateway, ledger, fetch_all(gateway, ledger, profile.drain_s))
     integrity = check(ledger, found, list(list_all(gateway, ledger)), run.untold)
     run.sampler.look()
     measured = figures(ledger, profile, run.course, run.span, run.sampler.samples)

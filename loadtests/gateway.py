@@ -21,12 +21,24 @@ _ASIDE_S = 30.0
 
 @dataclass(frozen=True)
 class Answer:
-    """`status` is 0 where nothing answered; `body` is what the JSON said, None for what is not JSON."""
+    """`status` is 0 where nothing answered; `body` is what the JSON said, None for what is not JSON; of an image, its
+    bytes."""
 
     status: int
     outcome: Outcome
     body: Any = None
     retry_after_s: float | None = None
+
+
+def _json(content: bytes | None) -> Any:
+    try:
+        return json.loads(content or b"")
+    except ValueError:
+        return None
+
+
+def _as_it_is(content: bytes | None) -> bytes:
+    return content or b""
 
 
 class Gateway:
@@ -63,6 +75,10 @@ class Gateway:
         name = "/v1/pairs/{id}" + (" waiting" if wait_s else "")
         return self.ask("GET", f"/v1/pairs/{pair_id}", name=name, headers=_prefer(wait_s))
 
+    def image(self, pair_id: str) -> Answer:
+        """The file of a pair's image."""
+        return self.ask("GET", f"/v1/pairs/{pair_id}/image", name="/v1/pairs/{id}/image", read=_as_it_is)
+
     def page(self, since: str | None = None, cursor: str | None = None, limit: int = 50) -> Answer:
         """A page of finished pairs, newest first."""
         given = {"limit": str(limit), "since": since, "cursor": cursor}
@@ -73,11 +89,19 @@ class Gateway:
         path, said = f"/v1/pairs/{pair_id}/review", {"verdict": verdict}
         return self.ask("PUT", path, name="/v1/pairs/{id}/review", json=said)
 
-    def ask(self, method: str, path: str, name: str, expected: Collection[int] = (200,), **request: Any) -> Answer:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        name: str,
+        expected: Collection[int] = (200,),
+        read: Callable[[bytes | None], Any] = _json,
+        **request: Any,
+    ) -> Answer:
         """Make one request; what is in `expected` is ok, 429 and 503 are busy, all else is an error."""
         with self._open(method, path, name, **request) as response:
             status = response.status_code
-            body = _json(response.content)
+            body = read(response.content)
             outcome: Outcome = "ok" if status in expected else "busy" if status in BUSY else "error"
             if outcome == "error":
                 response.failure(_said(status, body, response.request_meta["exception"]))
@@ -121,13 +145,6 @@ class Gateway:
 
 def _prefer(wait_s: int) -> dict[str, str]:
     return {"Prefer": f"wait={wait_s}"} if wait_s > 0 else {}
-
-
-def _json(content: bytes | None) -> Any:
-    try:
-        return json.loads(content or b"")
-    except ValueError:
-        return None
 
 
 def _said(status: int, body: Any, error: Exception | None) -> str:

@@ -9,6 +9,7 @@ from uuid import uuid4
 import gevent
 
 from loadtests.gateway import Answer, Gateway
+from loadtests.pictures import Picture
 from loadtests.session import Session
 
 WAIT_S = 20
@@ -17,30 +18,32 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 _SETTLED = ("done", "failed")
 
 
-def travel(session: Session, gateway: Gateway, images: Sequence[bytes], arrived_at: float, name: str = "POST") -> None:
-    """Post images and wait until each pair is settled, or the journey's time is over."""
+def travel(
+    session: Session, gateway: Gateway, pictures: Sequence[Picture], arrived_at: float, name: str = "POST"
+) -> None:
+    """Post pictures and wait until each pair is settled, or the journey's time is over."""
     journey = session.profile.journey
     deadline = monotonic() + journey.give_up_s
     key = str(uuid4())
     wait_s = WAIT_S if journey.wait == "post" else 0
-    pairs = _post(session, gateway, images, key, wait_s, deadline, name)
+    pairs = _post(session, gateway, pictures, key, wait_s, deadline, name)
     if random.random() < journey.repeat_share and pairs:
-        _post(session, gateway, images, key, 0, deadline, "repeated")
+        _post(session, gateway, pictures, key, 0, deadline, "repeated")
     for pair in pairs:
         follow(session, gateway, pair, arrived_at, deadline)
 
 
 def _post(
-    session: Session, gateway: Gateway, images: Sequence[bytes], key: str, wait_s: int, deadline: float, name: str
+    session: Session, gateway: Gateway, pictures: Sequence[Picture], key: str, wait_s: int, deadline: float, name: str
 ) -> list[dict[str, Any]]:
     """The accepted pairs; none where the gateway refused or time ran out. Repeated under its key while the gateway is
     busy or does not answer, as docs/api.md asks of a client."""
-    pause_s = _FIRST_PAUSE_S
+    images, pause_s = [picture.file for picture in pictures], _FIRST_PAUSE_S
     while True:
         answer = gateway.post(images, session.profile.journey.fields, key, wait_s, name)
         if answer.outcome == "ok":
             pairs: list[dict[str, Any]] = answer.body["pairs"]
-            session.accepted(pairs, key)
+            session.accepted(pairs, key, pictures)
             return pairs
         pause_s = _pause(answer, pause_s, deadline)
         if pause_s == 0:

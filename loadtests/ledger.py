@@ -8,6 +8,7 @@ from typing import Literal, TypedDict, TypeVar
 
 from loadtests.knee import Level
 from loadtests.latency import quantile
+from loadtests.pixels import Pixels, is_same
 
 Outcome = Literal["ok", "busy", "error"]
 """Of a request: answered as it should be (a misdeed refused is so), told to come again later, or neither."""
@@ -21,10 +22,12 @@ class Arrival(TypedDict):
 
 
 class Acceptance(TypedDict):
-    """A pair that was acknowledged, for the image at place `place` of the request with idempotency key `key`."""
+    """A pair that was acknowledged, for the image at place `place` of the request with idempotency key `key`. `sha256`
+    is the gateway's word for it; `pixels` are those that were sent, None where they cannot be known exactly."""
 
     id: str
     sha256: str
+    pixels: Pixels | None
     key: str
     place: int
     at: float
@@ -157,17 +160,20 @@ def _between(some: list[Timed], since: float, until: float) -> list[Timed]:
 
 @dataclass(frozen=True)
 class Found:
-    """What the gateway says of an accepted pair after the run; `status` is None where it knows no such pair."""
+    """What the gateway says of an accepted pair after the run; `status` is None where it knows no such pair, `pixels`
+    where its image was not fetched."""
 
     status: str | None
     sha256: str | None = None
     reason: str | None = None
+    pixels: Pixels | None = None
 
 
 @dataclass(frozen=True)
 class Integrity:
     """What became of the accepted pairs: ids. `doubled`: acknowledged for two images, or an image's second pair, or
-    listed twice; `mixed_up`: the pair has another image than the one it was acknowledged for."""
+    listed twice; `mixed_up`: the pair has another image than the one it was acknowledged for. `compared`: of so many
+    the pixels were held against those that were sent, not the gateway's hashes alone."""
 
     accepted: int
     lost: tuple[str, ...]
@@ -175,6 +181,7 @@ class Integrity:
     failed: Mapping[str, str]
     doubled: tuple[str, ...]
     mixed_up: tuple[str, ...]
+    compared: int
     untold: int
 
     @property
@@ -197,12 +204,21 @@ def check(ledger: Ledger, found: Mapping[str, Found], listed: Iterable[tuple[str
     same_image = {one_id for one_id, one in ledger.accepted.items() if ours[one["sha256"]] != one_id}
     states = {pair_id: found[pair_id] for pair_id in ledger.accepted}
     known = {pair_id: state for pair_id, state in states.items() if state.status is not None}
+    renamed = {one for one, state in known.items() if state.sha256 != ledger.accepted[one]["sha256"]}
+    looked_at = {one: _has_what_was_sent(ledger.accepted[one], state) for one, state in known.items()}
     return Integrity(
         accepted=len(states),
         lost=tuple(sorted(states.keys() - known.keys())),
         unfinished=tuple(sorted(one for one, state in known.items() if state.status not in ("done", "failed"))),
         failed={one: state.reason or "no reason given" for one, state in known.items() if state.status == "failed"},
         doubled=tuple(sorted(ledger.shared | second | twice | same_image)),
-        mixed_up=tuple(sorted(one for one, state in known.items() if state.sha256 != ledger.accepted[one]["sha256"])),
+        mixed_up=tuple(sorted(renamed | {one for one, is_right in looked_at.items() if is_right is False})),
+        compared=sum(is_right is not None for is_right in looked_at.values()),
         untold=untold + ledger.gaps,
     )
+
+
+def _has_what_was_sent(acceptance: Acceptance, found: Found) -> bool | None:
+    """None where that is not known."""
+    sent = acceptance["pixels"]
+    return None if sent is None or found.pixels is None else is_same(sent, found.pixels)

@@ -2,12 +2,13 @@
 
 from io import BytesIO
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from demo.scenes import draw_scene, pixels_of
+from demo import scenes
+from loadtests.pixels import Pixels, pixels_of
 from loadtests.profiles import BadProfile
 
 _SPLIT = "unlabelled"
@@ -17,10 +18,18 @@ _BLOCKS = 6
 _JPEG_QUALITY = 92
 
 
-class Pictures(Protocol):
-    """An endless supply of image files."""
+class Picture(NamedTuple):
+    """An image file, and the pixels that a gateway reads from it; None for a JPEG, which decoders may read differently.
+    They are all RGB, upright and without a profile, so that nothing is left to normalise."""
 
-    def next(self) -> bytes: ...
+    file: bytes
+    pixels: Pixels | None
+
+
+class Pictures(Protocol):
+    """An endless supply of images."""
+
+    def next(self) -> Picture: ...
 
 
 class Scenes:
@@ -30,10 +39,10 @@ class Scenes:
         self._seed = seed
         self._index = 0
 
-    def next(self) -> bytes:
-        scene = draw_scene(_SPLIT, self._seed, self._index)
+    def next(self) -> Picture:
+        scene = scenes.draw_scene(_SPLIT, self._seed, self._index)
         self._index += 1
-        return _encoded(Image.fromarray(pixels_of(scene)), "PNG")
+        return _encoded(Image.fromarray(scenes.pixels_of(scene)), "PNG")
 
 
 class Folder:
@@ -49,7 +58,7 @@ class Folder:
         self._random = np.random.default_rng(seed)
         self._index = 0
 
-    def next(self) -> bytes:
+    def next(self) -> Picture:
         image, format_name = self._images[self._index % len(self._images)]
         self._index += 1
         return _encoded(marked(image, self._random), format_name)
@@ -74,7 +83,8 @@ def _opened(path: Path) -> list[tuple[Image.Image, str]]:
         return []  # other files may lie among the images
 
 
-def _encoded(image: Image.Image, format_name: str) -> bytes:
+def _encoded(image: Image.Image, format_name: str) -> Picture:
     buffer = BytesIO()
-    image.save(buffer, format_name, **({"quality": _JPEG_QUALITY} if format_name == "JPEG" else {"compress_level": 1}))
-    return buffer.getvalue()
+    is_exact = format_name == "PNG"
+    image.save(buffer, format_name, **({"compress_level": 1} if is_exact else {"quality": _JPEG_QUALITY}))
+    return Picture(buffer.getvalue(), pixels_of(image) if is_exact else None)

@@ -9,6 +9,8 @@ from pydantic import Field, ValidationError, model_validator
 from pairs.errors import JudgefreeError
 from pairs.model import Value
 
+TICK_S = 1.0
+"""How often the load follows its shape: locust asks for the level no more often."""
 SHIPPED = Path(__file__).parent / "profiles.toml"
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -62,6 +64,15 @@ class Burst(Value):
     every_s: Positive
     lasting_s: Positive
     bursts: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _no_part_is_skipped(self) -> Self:
+        if min(self.every_s, self.lasting_s) < 2 * TICK_S:
+            raise ValueError(
+                f"a part of it may be skipped: every_s and lasting_s must be at least {2 * TICK_S:g}, since the load "
+                f"follows its shape every {TICK_S:g} s"
+            )
+        return self
 
 
 class Ramp(Value):

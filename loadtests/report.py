@@ -107,7 +107,8 @@ def lines(found: dict[str, Any]) -> list[str]:
         *_knee(found),
         f"{integrity['accepted']} pairs accepted, all fetched again: {integrity['lost']['count']} lost, "
         f"{integrity['doubled']['count']} doubled, {integrity['mixed_up']['count']} mixed up, "
-        f"{integrity['unfinished']['count']} unfinished, {integrity['failed']['count']} failed.",
+        f"{integrity['unfinished']['count']} unfinished, {integrity['failed']['count']} failed; the pixels of "
+        f"{integrity['compared']} compared with what was sent.",
     ]
     if "recovery_s" in figures:
         said.append(f"After the bursts it had caught up within {', '.join(map(_s, figures['recovery_s']))}.")

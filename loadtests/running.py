@@ -14,15 +14,17 @@ from locust.rpc import Message
 from locust.runners import MasterRunner, Runner
 from locust.stats import stats_history
 
+from loadtests.arrivals import Stretch
 from loadtests.courses import Bursts, Climb, Constant, course_of
+from loadtests.crews import Generators, Posters
 from loadtests.figures import Span
 from loadtests.gateway import Gateway
 from loadtests.ledger import Ledger, News
 from loadtests.profiles import Profile
 from loadtests.sampling import Sampler
-from loadtests.session import NEWS, Session, api_key
+from loadtests.session import NEWS, RATE, Session, api_key
 from loadtests.shape import ProfileShape
-from loadtests.users import ARRIVALS_PER_USER_S, BESIDE, Arrivals, Poster, Visitor
+from loadtests.users import BESIDE, Arrivals, Poster, Visitor
 from pairs.errors import JudgefreeError
 
 _FOLLOW_EVERY_S = 5.0
@@ -81,7 +83,8 @@ def conduct(host: str, profile: Profile, images: Path | None, cluster: Cluster |
     else:
         join(Session(environment, profile, images))
     sampler = Sampler(observer(host), ledger)
-    shape = ProfileShape(course, ledger, _users_per_level(profile), _count_beside(profile))
+    crew = Posters() if profile.load == "closed" else Generators(runner)
+    shape = ProfileShape(course, ledger, runner, crew, _count_beside(profile))
     environment.shape_class = shape
     watchers = [
         gevent.spawn(sampler.run),
@@ -101,8 +104,13 @@ def conduct(host: str, profile: Profile, images: Path | None, cluster: Cluster |
 
 
 def join(session: Session) -> None:
-    """Let the users of this process work for `session`, which tells their news until the run is over."""
+    """Let the users of this process work for `session`, which hears of its rate and tells their news until the run is
+    over."""
     Visitor.session = session
+    runner = session.environment.runner
+    if runner is None:
+        raise RuntimeError("the run has no runner")
+    runner.register_message(RATE, lambda environment, msg: session.timetable.add(_stretch(msg)))
     telling = gevent.spawn(session.keep_telling)
 
     def end(environment: Environment, **_: object) -> None:
@@ -163,10 +171,6 @@ def _break_off(shape: ProfileShape) -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _users_per_level(profile: Profile) -> float:
-    return 1 if profile.load == "closed" else 1 / ARRIVALS_PER_USER_S
-
-
 def _count_beside(profile: Profile) -> int:
     return sum(kind.fixed_count_in(profile) for kind in BESIDE)
 
@@ -179,3 +183,8 @@ def _warm_up_s(profile: Profile) -> float:
 def _news(message: Message) -> News:
     news: News = message.data
     return news
+
+
+def _stretch(message: Message) -> Stretch:
+    stretch: Stretch = message.data
+    return stretch

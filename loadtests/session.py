@@ -12,15 +12,18 @@ from gevent.pool import Pool
 from locust.env import Environment
 from locust.exception import RPCError
 
+from loadtests.arrivals import Timetable
 from loadtests.gateway import Gateway
 from loadtests.ledger import Acceptance, Arrival, News, Outcome, Settlement
-from loadtests.pictures import Folder, Pictures, Scenes
+from loadtests.pictures import Folder, Picture, Pictures, Scenes
 from loadtests.profiles import Profile
 from pairs.clock import now
 from pairs.settings import load_settings
 
 NEWS = "judgefree-news"
 """The message (locust's, from a process of users to the head of the run) that carries a `News`."""
+RATE = "judgefree-rate"
+"""The message the other way, which carries a `Stretch` of an open load."""
 _TELL_EVERY_S = 0.5
 _REMEMBERED = 500
 
@@ -32,13 +35,15 @@ def api_key() -> str | None:
 
 
 class Session:
-    """One process's part of a run. `journeys` are the arrivals of an open load, which no user waits for."""
+    """One process's part of a run. `timetable` has the arrivals of an open load; `journeys` are those under way, which
+    no user waits for."""
 
     def __init__(self, environment: Environment, profile: Profile, images: Path | None) -> None:
         self.environment, self.profile = environment, profile
         self._api_key = api_key()
         seed = secrets.randbits(63)
         self.pictures: Pictures = Scenes(seed) if images is None else Folder(images, seed)
+        self.timetable = Timetable(profile.arrivals == "even")
         self.journeys = Pool()
         self.done: deque[str] = deque(maxlen=_REMEMBERED)
         """Pairs of this run that are done: a reviewer touches no others."""
@@ -73,12 +78,21 @@ class Session:
     def arrived(self, at: float, late_s: float, images: int = 1) -> None:
         self._arrivals += [Arrival(at=at, late_s=late_s)] * images
 
-    def accepted(self, pairs: Sequence[dict[str, Any]], key: str) -> None:
+    def accepted(self, pairs: Sequence[dict[str, Any]], key: str, pictures: Sequence[Picture]) -> None:
+        """The pairs of a request's pictures, in their order."""
         at = now().timestamp()
-        for place, pair in enumerate(pairs):
-            sha256, created_at = pair["image"]["sha256"], pair["created_at"]
-            one = Acceptance(id=pair["id"], sha256=sha256, key=key, place=place, at=at, created_at=created_at)
-            self._acceptances.append(one)
+        for place, (pair, picture) in enumerate(zip(pairs, pictures, strict=True)):
+            self._acceptances.append(
+                Acceptance(
+                    id=pair["id"],
+                    sha256=pair["image"]["sha256"],
+                    pixels=picture.pixels,
+                    key=key,
+                    place=place,
+                    at=at,
+                    created_at=pair["created_at"],
+                )
+            )
 
     def settled(self, pair: dict[str, Any], arrived_at: float) -> None:
         """A pair is done or has failed: told to the head, and to locust's statistics as a request of its own."""

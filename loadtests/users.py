@@ -14,14 +14,15 @@ from urllib3 import encode_multipart_formdata
 from loadtests.bad import HUGE_BYTES, Misdeed, head, misdeeds, send_by_hand
 from loadtests.gateway import Gateway
 from loadtests.journeys import follow, travel
+from loadtests.pictures import Picture
 from loadtests.profiles import Crowd, Profile
 from loadtests.session import Session
 from pairs.clock import now
 
-ARRIVALS_PER_USER_S = 0.5
-"""The rate of one `Arrivals` user: many of them together are the rate that the shape asks for, however locust shares
-them out among its workers."""
-_OPEN_CONNECTIONS = 2000
+_LOOK_EVERY_S = 0.05
+"""How often arrivals look whether their rate has changed."""
+_OPEN_CONNECTIONS = 2**16
+"""More than there are ports: an image never waits for a connection of the load generator's."""
 _PAGES = 3
 _VERDICTS = ("keep", "swap", "discard")
 _SLOW_PIECES = 8
@@ -69,34 +70,33 @@ class Poster(Visitor):
 
     @task
     def post(self) -> None:
-        image = self.session.pictures.next()
+        picture = self.session.pictures.next()
         at = now().timestamp()
         self.session.arrived(at, 0.0)
-        travel(self.session, self.gateway, [image], at)
+        travel(self.session, self.gateway, [picture], at)
 
 
 class Arrivals(Visitor):
     """Images that arrive at their own times, however long the earlier ones take: open load.
 
-    An image's time runs from the moment at which it was due, also where the load generator was late.
+    One such user sends all of its process's timetable. An image's time runs from the moment at which it was due, also
+    where the load generator was late.
     """
 
     connections = _OPEN_CONNECTIONS
 
     def on_start(self) -> None:
-        self._due = now().timestamp() + random.uniform(0, 1 / ARRIVALS_PER_USER_S)
+        self.session.timetable.skip_to(now().timestamp())
 
     def wait_time(self) -> float:
-        return max(0.0, self._due - now().timestamp())
+        return min(max(0.0, self.session.timetable.due - now().timestamp()), _LOOK_EVERY_S)
 
     @task
     def arrive(self) -> None:
-        due, at = self._due, now().timestamp()
+        due, at = self.session.timetable.due, now().timestamp()
         if at < due:
-            return  # the first time round: nobody has waited yet
-        is_even = self.session.profile.arrivals == "even"
-        gap_s = 1 / ARRIVALS_PER_USER_S
-        self._due = due + (gap_s if is_even else random.expovariate(1 / gap_s))
+            return
+        self.session.timetable.take()
         self.session.arrived(due, at - due)
         self.session.depart(travel, self.session, self.gateway, [self.session.pictures.next()], due)
 
@@ -106,10 +106,10 @@ class Bulk(Visitor):
 
     @task
     def post(self) -> None:
-        images = [self.session.pictures.next() for _ in range(self.crowd.images)]
+        pictures = [self.session.pictures.next() for _ in range(self.crowd.images)]
         at = now().timestamp()
-        self.session.arrived(at, 0.0, len(images))
-        travel(self.session, self.gateway, images, at, name="POST many")
+        self.session.arrived(at, 0.0, len(pictures))
+        travel(self.session, self.gateway, pictures, at, name="POST many")
 
 
 class Browser(Visitor):
@@ -130,7 +130,7 @@ class Browser(Visitor):
             gevent.sleep(self.wait_time())
 
     def _look_at(self, pair: dict[str, Any]) -> None:
-        self.gateway.ask("GET", f"/v1/pairs/{pair['id']}/image", name="/v1/pairs/{id}/image")
+        self.gateway.image(pair["id"])
 
 
 class Exporter(Visitor):
@@ -175,7 +175,7 @@ class Bad(Visitor):
     @task(6)
     def misbehave(self) -> None:
         """One misdeed after the other, so that a short run has them all."""
-        wrong = misdeeds(self.session.pictures.next())
+        wrong = misdeeds(self.session.pictures.next().file)
         self._refused(wrong[self._turn % len(wrong)])
         self._turn += 1
 
@@ -191,19 +191,21 @@ class Bad(Visitor):
     def hang_up(self) -> None:
         """Half a request, and away."""
         began = perf_counter()
-        send_by_hand(self.gateway.host, self._pieces(str(uuid4()))[: _SLOW_PIECES // 2], 0, is_answer_wanted=False)
+        pieces = self._pieces(str(uuid4()), self.session.pictures.next())
+        send_by_hand(self.gateway.host, pieces[: _SLOW_PIECES // 2], 0, is_answer_wanted=False)
         self._report("bad: hangs up in the middle", began, 0, (0,))
 
     @task(1)
     def dawdle(self) -> None:
         """A good request, a piece every half second: it is accepted, and holds nobody up."""
-        key, began, at = str(uuid4()), perf_counter(), now().timestamp()
+        key, picture = str(uuid4()), self.session.pictures.next()
+        began, at = perf_counter(), now().timestamp()
         self.session.arrived(at, 0.0)
-        status, body = send_by_hand(self.gateway.host, self._pieces(key), _SLOW_PAUSE_S)
+        status, body = send_by_hand(self.gateway.host, self._pieces(key, picture), _SLOW_PAUSE_S)
         self._report("bad: slow, but right", began, status, (202, 429, 503))
         if status == 202:
             pairs = json.loads(body)["pairs"]
-            self.session.accepted(pairs, key)
+            self.session.accepted(pairs, key, [picture])
             follow(self.session, self.gateway, pairs[0], at, monotonic() + self.session.profile.journey.give_up_s)
 
     def _refused(self, wrong: Misdeed) -> None:
@@ -211,8 +213,8 @@ class Bad(Visitor):
         name = f"bad: {wrong.name}"
         self.gateway.ask("POST", "/v1/pairs", name, wrong.expected, data=wrong.body, headers=headers)
 
-    def _pieces(self, key: str) -> list[bytes]:
-        body, content_type = encode_multipart_formdata([("image", ("image.png", self.session.pictures.next()))])
+    def _pieces(self, key: str, picture: Picture) -> list[bytes]:
+        body, content_type = encode_multipart_formdata([("image", ("image.png", picture.file))])
         headers = {"Content-Type": content_type, "Content-Length": str(len(body)), "Idempotency-Key": key}
         whole = head(self.gateway.host, self.gateway.headers | headers) + body
         size = len(whole) // _SLOW_PIECES + 1

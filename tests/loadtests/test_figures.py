@@ -23,7 +23,7 @@ FIGURES = {
     "busy_share": 0.0,
     "lateness_p95_s": 0.1,
 }
-WHOLE = Integrity(accepted=5, lost=(), unfinished=(), failed={}, doubled=(), mixed_up=(), untold=0)
+WHOLE = Integrity(accepted=5, lost=(), unfinished=(), failed={}, doubled=(), mixed_up=(), compared=4, untold=0)
 
 
 @given(st.floats(0, 100))

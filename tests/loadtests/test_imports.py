@@ -5,7 +5,7 @@ import pytest
 
 from tests.processes import ROOT
 
-PURE = ["courses", "figures", "knee", "latency", "ledger", "pictures", "profiles", "report"]
+PURE = ["arrivals", "courses", "figures", "knee", "latency", "ledger", "pictures", "pixels", "profiles", "report"]
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtests.ledger import Acceptance, Found, Integrity, Ledger, News, Settlement, check
+from loadtests.pixels import Pixels
 
 NUMBERS = st.sets(st.integers(0, 40), min_size=1)
 
 
 def acceptance(number: int, key: str | None = None) -> Acceptance:
     return Acceptance(
-        id=f"pair-{number}", sha256=f"image-{number}", key=key or f"key-{number}", place=0, at=number, created_at="then"
+        id=f"pair-{number}",
+        sha256=f"image-{number}",
+        pixels=pixels(number),
+        key=key or f"key-{number}",
+        place=0,
+        at=number,
+        created_at="then",
     )
+
+
+def pixels(number: int) -> Pixels:
+    return Pixels(width=48, height=48, sha256=f"pixels-{number}")
 
 
 def news(acceptances: list[Acceptance], number: int = 1, sender: str = "a", is_last: bool = True) -> News:
@@ -100,6 +111,24 @@ def test_an_unfinished_pair_and_one_with_another_image_break_the_books_and_a_fai
     assert not integrity.is_whole
     failed_only = check(books({2}), {"pair-2": found["pair-2"]}, [], untold=0)
     assert failed_only.is_whole
+
+
+def test_images_that_the_gateway_swapped_before_it_took_their_hashes_are_mixed_up() -> None:
+    ledger = books({1, 2, 3, 4})
+    ledger.accepted["pair-4"]["pixels"] = None
+    of = {1: pixels(2), 2: pixels(1), 3: pixels(3), 4: pixels(4)}
+    found = {f"pair-{number}": Found("done", f"image-{number}", pixels=one) for number, one in of.items()}
+    integrity = check(ledger, found, [], untold=0)
+    assert (integrity.mixed_up, integrity.compared) == (("pair-1", "pair-2"), 3)
+    assert not integrity.is_whole
+
+
+def test_an_image_that_was_not_looked_at_or_may_be_scaled_down_breaks_nothing_and_is_not_counted_as_compared() -> None:
+    scaled = Pixels(width=24, height=24, sha256="smaller")
+    found = {"pair-1": Found("done", "image-1"), "pair-2": Found("done", "image-2", pixels=scaled)}
+    integrity = check(books({1, 2}), found, [], untold=0)
+    assert integrity.is_whole
+    assert integrity.compared == 0
 
 
 def test_news_that_is_missing_or_never_ends_breaks_the_books() -> None:

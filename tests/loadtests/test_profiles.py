@@ -7,6 +7,7 @@ from loadtests.profiles import SHIPPED, BadProfile, read_profile
 GOOD = '[mine]\nload = "open"\nshape = { kind = "steady", level = 5, duration_s = 10 }\n'
 STEADY = 'kind = "steady", level = 5, duration_s = 10'
 SOAK = 'kind = "soak", level = 5, duration_s = 10, warm_up_s = 5, window_s = 6'
+BURST = 'kind = "burst", base = 1, peak = 5, every_s = 3, lasting_s = 0.5, bursts = 2'
 RAMP = 'kind = "ramp", start = 5, hold_s = 10, settle_s = 10'
 
 
@@ -27,6 +28,10 @@ def test_a_profile_of_ones_own_is_read(tmp_path: Path) -> None:
         (GOOD + "[mine.thresholds]\nmax_p95 = 3\n", "thresholds.max_p95: Extra inputs are not permitted"),
         (GOOD.replace("= 10", "= 10, warm_up_s = 10"), "profile mine: shape.steady: nothing is left to count"),
         (GOOD.replace(STEADY, SOAK), "profile mine: shape.soak: not one window is counted"),
+        (
+            GOOD.replace(STEADY, BURST),
+            "profile mine: shape.burst: a part of it may be skipped: every_s and lasting_s must",
+        ),
         (GOOD.replace(STEADY, RAMP), "profile mine: shape.ramp: no level is measured"),
         (GOOD + "[mine.thresholds]\nmax_drift = 3\n", "profile mine: a steady cannot meet thresholds.max_drift"),
         (GOOD + "[mine.users]\nbad = { count = -1, pause_s = 1 }\n", "users.bad.count"),
