@@ -7,6 +7,7 @@ them.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -43,12 +44,19 @@ is unknown is lost; an id that was given for two images, a second pair of an ima
 pair with another image than it was accepted for is mixed up. What is not finished after `drain_s` fails the run too. A
 share of requests (`repeat_share`) is sent twice under its idempotency key, and must not make a second pair.
 
+Whether it is the same image does not go by the gateway's hashes alone: images are fetched, and their **pixels are
+compared** with those that were sent (`compared` says of how many pairs). These are all images of at most 256 x 256
+pixels, and at most 200 larger ones, evenly spread over the run. A JPEG of a folder of yours is left out, since two
+decoders need not read the same pixels from it (all else is sent as PNG, in RGB), and so is an image that the gateway
+has scaled down (`max_image_side`).
+
 ## Profiles
 
 `loadtests/profiles.toml` has the shipped ones; `--profiles FILE` takes your own, in the same form. Under `open` load
 images arrive at a rate, however long earlier ones take, and an image's time runs from the moment at which it was due;
-under `closed` load so many posters each send their next image when the last one is a pair. A rate goes in steps of half
-an image a second, rounded up.
+under `closed` load so many posters each send their next image when the last one is a pair. A rate is put on as it is
+asked for, at one image in five seconds as at 500 a second; a load follows its shape once a second, so that no part of a
+`burst` may be shorter than 2 s.
 
 | shape | does |
 | --- | --- |
@@ -78,9 +86,16 @@ entries that wait for the model or are with it (`jobs`), the same for the verifi
     judgefree loadtest --worker --master-host MASTER                            # four times
 
 The master sends its workers the profile; they must reach the gateway and the master's port (5557, `--master-port`), and
-have the API key in their own settings. The rate or number of posters is shared out among them. A worker that goes away
-fails the run, since nobody knows then what it was told.
+have the API key in their own settings. Workers take turns at making a rate; posters are shared out in number.
+The clocks of all must agree (NTP), since times are compared across them. A worker that goes away fails the run, since
+nobody knows then what it was told.
 """
+
+_HOW = (
+    "`python -m benchmarks.capacity` ran the whole system and the load generator on one machine, which each section "
+    "names. Before and after each load test the same requests went straight to the same vLLM, as many pairs in flight "
+    "as the gateway has: its ceiling."
+)
 
 
 def page(results: Path) -> str:
@@ -88,7 +103,7 @@ def page(results: Path) -> str:
     found = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in results.glob("capacity_*.json")}
     parts = [_ABOUT]
     if found:
-        parts += ["## What this machine takes", _machine(next(iter(found.values())))]
+        parts += ["## What was measured", _HOW]
     if OPEN in found:
         parts += _knee(found[OPEN])
     if CLOSED in found:
@@ -102,10 +117,11 @@ def page(results: Path) -> str:
 
 def _machine(result: Mapping[str, Any]) -> str:
     machine = result["machine"]
+    gpus = Counter(f"{gpu['name']}, {gpu['memory_gib']:.0f} GiB" for gpu in machine.get("gpus", ()))
+    said = " and ".join(f"{count} x {gpu}" for gpu, count in gpus.items()) or "no GPU"
     return (
-        f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gib']:.0f} GiB, no GPU; the demo's "
-        "model and everything else, the load generator too, on these cores. Before and after each load test the same "
-        "requests went straight to the same vLLM, as many pairs in flight as the gateway has: its ceiling."
+        f"On {machine['cores']} cores of {machine['processor']}, {machine['memory_gib']:.0f} GiB; {said} "
+        f"(commit {machine['commit']})."
     )
 
 
@@ -113,12 +129,13 @@ def _knee(result: Mapping[str, Any]) -> Iterator[str]:
     knee, levels = result["figures"]["knee"], result["figures"]["levels"]
     is_open = result["asked"]["load"] == "open"
     yield "### The knee, " + ("by arrival rate" if is_open else "by number of posters")
+    yield _machine(result)
     yield from _failed(result)
     if knee is None:
         yield "No level was kept up with."
         return
     alone = result["model_alone"]["median"]
-    unit = "images/s arrive" if is_open else "posters at a time"
+    unit = "images/s arrive" if is_open else "posters send at a time"
     yield (
         f"**The knee is where {knee['offered']:.3g} {unit}: {knee['pairs_per_s']:.1f} pairs/s**, "
         f"{knee['pairs_per_s'] / alone:.2f} of the {alone:.1f} pairs/s that the model alone does "
@@ -145,6 +162,7 @@ def _mixed(result: Mapping[str, Any]) -> Iterator[str]:
     latency, waiting = figures["latency_s"], [one["jobs"] + one["candidates"] for one in result["queue"]]
     others = ", ".join(f"{crowd['count']} {name}" for name, crowd in users.items())
     yield "### Everybody at once"
+    yield _machine(result)
     yield from _failed(result)
     yield f"{shape['level']:.0f} posters beside {others}, {figures['seconds']:.0f} s. {_whole(result)}"
     yield _table(
@@ -152,10 +170,10 @@ def _mixed(result: Mapping[str, Any]) -> Iterator[str]:
         [
             (
                 *(f"{figures[name]:.1f}" for name in ("accepted_per_s", "pairs_per_s")),
-                *(f"{latency[name]:.2f}" for name in ("p50", "p95", "p99")),
+                *("" if latency[name] is None else f"{latency[name]:.2f}" for name in ("p50", "p95", "p99")),
                 str(figures["requests"]),
                 *(f"{100 * figures[name]:.2f} %" for name in ("error_share", "busy_share")),
-                f"{mean(waiting):.0f}, {max(waiting)}",
+                f"{mean(waiting):.0f}, {max(waiting)}" if waiting else "unknown",
             )
         ],
     )
@@ -165,13 +183,14 @@ def _sizing(result: Mapping[str, Any]) -> Iterator[str]:
     knee, alone = result["figures"]["knee"], result["model_alone"]["median"]
     if knee is None:
         return
+    where = "which has a GPU" if result["machine"].get("gpus") else "and both share the cores"
     yield "## Sizing"
     yield (
         "Measure one replica of your own model first: `judgefree loadtest --profile knee` against a deployment with "
         "one vLLM. The knee k is what that replica takes for good; plan for two thirds of it "
         f"(here {2 / 3 * knee['pairs_per_s']:.0f} pairs/s). Past it the queue grows without end: at a rate r for t "
         "seconds by (r - k) t pairs, and once nothing more arrives it takes (r - k) t / k seconds to run empty. Here "
-        f"the service reaches {knee['pairs_per_s'] / alone:.2f} of its vLLM, and both share the cores. On a GPU the "
+        f"the service reaches {knee['pairs_per_s'] / alone:.2f} of its vLLM, {where}. On a GPU the "
         "gateway and the verifier take nothing from the model; if the knee then lies far below what `python -m "
         "benchmarks.capacity` says of the model alone, add gateways or verifiers before GPUs."
     )
