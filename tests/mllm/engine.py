@@ -107,6 +107,7 @@ class Engine:
         samples: dict[str, int] = {}
         if self.scheduler.has_requests():
             scheduled = self.scheduler.schedule()
+            self._check_tokens_in_flight(scheduled)
             samples = self._samples(scheduled)
             self.in_flight.append(Step(scheduled, samples))
             if len(self.in_flight) < self.depth and (samples or self.scheduler.has_requests()):
@@ -125,6 +126,13 @@ class Engine:
             if is_sampling:
                 samples[name] = request.num_output_tokens + self._in_flight_samples(name)
         return samples
+
+    def _check_tokens_in_flight(self, scheduled: SchedulerOutput) -> None:
+        """A worker looks a token in flight up in what the step just before has sampled, and nowhere else."""
+        before = self.in_flight[-1].samples if self.in_flight else {}
+        for name in scheduled.num_scheduled_tokens:
+            if name != self.names[name] and self._in_flight_samples(name):
+                assert name in before, f"{name} runs a token that its worker does not hold"
 
     def _placeholders_before(self, request: Request) -> int:
         placeholders: int = request.num_output_placeholders

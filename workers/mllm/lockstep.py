@@ -38,7 +38,8 @@ class Room(NamedTuple):
 def may_sample(one: Counts, other: Counts) -> bool:
     """Whether admitted twins may run their last known tokens in this step if there is room; if not, neither may.
 
-    Both have sampled equally often, and nothing else is left for either to run.
+    Both have sampled equally often, and nothing else is left for either to run. A token still in flight is one of the
+    step just before, where the worker finds it: vLLM has two steps under way at most (pipeline parallelism is refused).
     """
     in_flight = one.num_output_placeholders
     return (

@@ -242,7 +242,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
             running = pair.running
             if len(running) == BOTH:
                 one, other = running
-                if may_sample(one, other) and self._is_known(one) and self._is_known(other):
+                if may_sample(one, other):
                     ran = one.num_computed_tokens, other.num_computed_tokens
                     self._needed_blocks[pair.id] = blocks_for_next(ran, self._block_sizes)
             elif running and pair.is_whole:
@@ -343,17 +343,6 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         most = self.scheduler_config.long_prefill_token_threshold
         is_bounded = 0 < most < request.num_tokens
         return not (request.has_encoder_inputs or is_bounded or self.need_mamba_block_aligned_split)
-
-    def _is_known(self, request: Request) -> bool:
-        """Whether the worker can look up the last token. One in flight it holds only if the request ran in the step
-        just before; the V2 runner does for as long as a request runs, and vLLM notes nothing.
-        """
-        is_known: bool = (
-            not request.num_output_placeholders
-            or self.use_v2_model_runner
-            or request.request_id in self.prev_step_scheduled_req_ids
-        )
-        return is_known
 
     @property
     def _num_free_seats(self) -> int:
