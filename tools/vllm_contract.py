@@ -52,6 +52,7 @@ READ_OF_OTHERS = {
         "num_prompt_tokens num_in_flight_tokens num_stale_output_tokens drop_stale_output output_token_ids status "
         "client_index lora_request is_finished take_events has_encoder_inputs is_prefill_chunk"
     ),
+    "vllm.lora.request.LoRARequest": "lora_int_id",
     "vllm.v1.request.RequestStatus": "WAITING RUNNING FINISHED_ABORTED",
     "vllm.v1.core.kv_cache_manager.KVCacheManager": "coordinator block_pool truncate_computed_blocks watermark_blocks",
     "vllm.v1.core.kv_cache_coordinator.KVCacheCoordinator": "single_type_managers",
@@ -59,7 +60,7 @@ READ_OF_OTHERS = {
     "vllm.v1.core.sched.interface.PauseState": "UNPAUSED",
     "vllm.v1.core.sched.output.SchedulerOutput": "num_scheduled_tokens preempted_req_ids",
     "vllm.v1.core.block_pool.BlockPool": "get_num_free_blocks",
-    "vllm.v1.core.sched.request_queue.RequestQueue": "add_request remove_requests",
+    "vllm.v1.core.sched.request_queue.RequestQueue": "add_request remove_requests __iter__",
     "vllm.v1.engine.EngineCoreOutput": "request_id new_token_ids finish_reason stop_reason events",
     "vllm.v1.engine.EngineCoreOutputs": "outputs scheduler_stats",
     "vllm.v1.metrics.stats.SchedulerStats": "num_kv_fetch_reqs_by_stage",

@@ -45,17 +45,20 @@ class Client:
     async def post(self, image: Image | None, **fields: Any) -> httpx.Response:
         """A chat completion about `image`, or without one; greedy unless `fields` say otherwise.
 
-        An image that vLLM 0.32 has lost, since an earlier request about it was broken off, is sent again once.
+        Sent again once where vLLM 0.32 has lost the image, since an earlier request about it was broken off.
         """
         body = self._body(image, fields)
         response = await self.http.post(PATH, json=body)
-        if image is not None and LOST in response.text:
+        if image is not None and data_uri(image) in self.server.broken_off and LOST in response.text:
+            self.server.broken_off.remove(data_uri(image))
             response = await self.http.post(PATH, json=body)
         return response
 
     async def hang_up(self, image: Image | None, **fields: Any) -> None:
         """Ask as `post`, and close the connection as soon as the first token of the answer is there."""
         body = self._body(image, fields) | {"stream": True}
+        if image is not None:
+            self.server.broken_off.add(data_uri(image))
         async with self.http.stream("POST", PATH, json=body) as response:
             async for line in response.aiter_lines():
                 if '"token_ids":[' in line:
@@ -118,6 +121,7 @@ class Client:
             assert time.monotonic() < deadline, f"{len(delays)} of 3 were answered"
             await asyncio.sleep(0.02)
         asking.cancel()
+        self.server.broken_off.add(data_uri(image))
         await asyncio.wait([asking])
         assert asking.cancelled(), asking.exception()
         assert max(delays) < LONGEST_DELAY_S

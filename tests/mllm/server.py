@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -15,10 +15,11 @@ START_TIMEOUT_S = 240
 
 @dataclass(frozen=True)
 class MllmServer:
-    """A server that is up: its base URL and the model's name in requests."""
+    """A server that is up: its base URL, the model's name in requests, and the images of requests broken off."""
 
     url: str
     model: str
+    broken_off: set[str] = field(default_factory=set)
 
     def metric(self, name: str) -> float:
         """The sum of a Prometheus metric over its labels. Raises KeyError when the server has none of that name."""

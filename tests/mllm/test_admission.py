@@ -48,6 +48,11 @@ def _with_the_longer_prompt_cut(engine: Engine) -> None:
     add(engine, "blind", GROUNDED + 1, "")
 
 
+def _beside_blocks_that_are_kept_free(engine: Engine) -> None:
+    engine.scheduler.kv_cache_manager.watermark_blocks = 22
+    arrive(engine)
+
+
 def _beside_a_request_with_blocks(engine: Engine) -> None:
     engine.add("ordinary", [3] * 9, MAX_TOKENS)
     engine.step()
@@ -57,6 +62,7 @@ def _beside_a_request_with_blocks(engine: Engine) -> None:
 HELD: dict[str, tuple[Size, Callable[[Engine], Any]]] = {
     "the step has a token too few": (Size(step_tokens=GROUNDED + BLIND - 1), arrive),
     "the cache may have a block too few": (Size(blocks=10), arrive),
+    "vLLM keeps blocks free": (Size(), _beside_blocks_that_are_kept_free),
     "others have the blocks": (Size(blocks=12), _beside_a_request_with_blocks),
     "the other has an image to encode too": (Size(step_tokens=128), _with_images_in_both),
     "vLLM is told to cut the other's prompt": (Size(step_tokens=128), _with_the_longer_prompt_cut),
@@ -77,19 +83,40 @@ def test_a_pair_that_might_not_fit_is_held_until_both_are_in_the_batch(mllm_fold
     assert engine.scheduler._held_steps > 0
 
 
+def leave_out(engine: Engine, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let vLLM have no KV blocks for a request, against all it has said."""
+    manager = engine.scheduler.kv_cache_manager
+    allocate = manager.allocate_slots
+
+    def without_it(request: Any, *counts: Any, **named: Any) -> Any:
+        return None if request.request_id == name else allocate(request, *counts, **named)
+
+    monkeypatch.setattr(manager, "allocate_slots", without_it)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_a_pair_whose_first_member_vllm_leaves_out_after_all_waits(
+    mllm_folder: str, depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(mllm_folder, Size(), depth)
+    arrive(engine)
+    with monkeypatch.context() as patch:
+        leave_out(engine, "grounded", patch)
+        assert engine.step() == {}
+    while not engine.is_idle:
+        engine.step()
+    assert engine.tokens == {"grounded": EXPECTED, "blind": EXPECTED}
+    assert engine.scheduler._register.divergences == 0
+
+
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_a_pair_whose_second_member_vllm_leaves_out_after_all_ends_as_diverged(
     mllm_folder: str, depth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = engine_of(mllm_folder, Size(), depth)
-    manager, free = engine.scheduler.kv_cache_manager, engine.num_free_blocks
-    allocate = manager.allocate_slots
-
-    def without_the_blind(request: Any, *counts: Any, **named: Any) -> Any:
-        return None if request.request_id == "blind" else allocate(request, *counts, **named)
-
-    monkeypatch.setattr(manager, "allocate_slots", without_the_blind)
+    free = engine.num_free_blocks
     arrive(engine)
+    leave_out(engine, "blind", monkeypatch)
     while not engine.is_idle:
         engine.step()
     for role in ("grounded", "blind"):

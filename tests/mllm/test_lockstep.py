@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.mllm.lockstep import (
-    Room,
     blocks_for_next,
     has_room,
     may_sample,
@@ -64,22 +63,25 @@ def test_there_is_room_for_both_tokens_and_all_their_blocks_or_for_neither(neede
     assert has_room(needed, budget, free) == (not (budget < 2 or free < needed))
 
 
-rooms = st.builds(Room, tokens=st.integers(0, 200), blocks=st.integers(0, 60), seats=st.integers(0, 3))
-
-
-@given(st.tuples(st.integers(2, 90), st.integers(2, 90)), st.sampled_from([8, 16]), rooms, st.data())
-def test_twins_sample_at_once_only_if_both_fit_whatever_is_cached_and_always_with_a_block_each_to_spare(
-    lengths: tuple[int, int], block_size: int, room: Room, data: st.DataObject
+@given(
+    st.tuples(st.integers(2, 90), st.integers(2, 90)),
+    st.lists(st.sampled_from([8, 16]), min_size=1, max_size=2),
+    st.integers(0, 200),
+    st.integers(0, 90),
+    st.data(),
+)
+def test_twins_sample_at_once_if_both_surely_fit_and_never_if_they_may_not(
+    lengths: tuple[int, int], sizes: list[int], budget: int, free: int, data: st.DataObject
 ) -> None:
-    remaining = lengths[0] - block_size * data.draw(st.integers(0, (lengths[0] - 2) // block_size))
+    cached = sizes[0] * data.draw(st.integers(0, (lengths[0] - 2) // sizes[0]))
+    remaining = lengths[0] - cached
     offered = data.draw(st.integers(1, remaining))
-    decision = may_sample_at_once(remaining, offered, lengths, [block_size], room)
-    blocks = sum(-(-length // block_size) for length in lengths)
-    fits = offered == remaining and room.seats >= 2 and remaining + lengths[1] <= room.tokens
-    if decision:
-        assert fits
-        assert blocks + 2 <= room.blocks
-    assert decision or not fits or blocks + 4 > room.blocks
+    decision = may_sample_at_once(remaining, offered, lengths, sizes, budget, free)
+    held = sum(-(-length // size) for length in lengths for size in sizes)
+    fits = offered == remaining and remaining + lengths[1] <= budget and held <= free
+    assert fits or not decision
+    spare = 2 * len(lengths) * len(sizes)
+    assert decision or not fits or held + spare > free
 
 
 @given(st.tuples(st.integers(2, 200), st.integers(2, 200)), st.integers(2, 64), st.integers(1, 5))

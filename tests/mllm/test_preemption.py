@@ -18,16 +18,19 @@ def preempt(engine: Engine, name: str) -> None:
 
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("preempted", [["grounded"], ["blind"], ["grounded", "blind"], ["blind", "grounded"]])
-@pytest.mark.parametrize("steps", [1, 2, 5])
-def test_a_preempted_member_is_caught_up_with(mllm_folder: str, depth: int, preempted: list[str], steps: int) -> None:
-    """In its first chunk of prompt, once it is ready, and amid its answer."""
-    engine = engine_of(mllm_folder, Size(), depth)
+@pytest.mark.parametrize(("step_tokens", "steps"), [(48, 1), (48, 2), (48, 5), (64, 1), (64, 5)])
+def test_a_preempted_member_is_caught_up_with(
+    mllm_folder: str, depth: int, preempted: list[str], step_tokens: int, steps: int
+) -> None:
+    """A pair that is held: in its first chunk of prompt, once it is ready, amid its answer; one that fits, after its
+    first token and amid its answer."""
+    engine = engine_of(mllm_folder, Size(step_tokens=step_tokens), depth)
     free = engine.num_free_blocks
     engine.add("grounded", [1] * 40, MAX_TOKENS, as_member("t", "grounded"), "a scene")
     engine.add("blind", [2] * 9, MAX_TOKENS, as_member("t", "blind"))
     engine.add("ordinary", [3] * 9, 2 * MAX_TOKENS)
-    for _ in range(steps):
-        engine.step()
+    sampled = [set(engine.step()) for _ in range(steps)]
+    assert ("grounded" in sampled[0]) == (step_tokens == 64)
     for name in preempted:
         preempt(engine, name)
     while not engine.is_idle:

@@ -5,8 +5,8 @@ step, so a member is held one token short of that until both can go: at once whe
 one step, else once both are in the batch.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 
 class Counts(Protocol):
@@ -25,14 +25,6 @@ class Counts(Protocol):
 
     @property
     def num_output_placeholders(self) -> int: ...
-
-
-class Room(NamedTuple):
-    """What a step can still give: tokens of its budget, free KV blocks, seats in the batch."""
-
-    tokens: int
-    blocks: int
-    seats: int
 
 
 def may_sample(one: Counts, other: Counts) -> bool:
@@ -69,18 +61,23 @@ def has_room(needed_blocks: int, token_budget: int, free_blocks: int) -> bool:
 
 
 def may_sample_at_once(
-    remaining: int, offered: int, lengths: tuple[int, int], block_sizes: Iterable[int], room: Room
+    remaining: int,
+    offered: int,
+    lengths: tuple[int, int],
+    block_sizes: Sequence[int],
+    token_budget: int,
+    free_blocks: int,
 ) -> bool:
     """Whether two members at the head of the queue may sample in the step of their admission: run all that they know.
 
     Asked when vLLM has settled what the first one gets, and before the other: so only where nothing can keep that one
     out or cut it short, whatever is cached. remaining: the first one's tokens that have not run; offered: how many of
-    them vLLM gives it; lengths: tokens that each knows; block_sizes: of each cache.
+    them vLLM gives it; lengths: tokens that each knows; block_sizes: of each cache; token_budget and free_blocks: what
+    the step can still take and the cache still give.
     """
     # A cached prefix spares tokens but takes its blocks all the same, and one more where half a block is copied.
     blocks = sum(length // size + 2 for length in lengths for size in block_sizes)
-    is_uncut = offered == remaining
-    return is_uncut and room.seats >= 2 and room.tokens >= remaining + lengths[1] and room.blocks >= blocks
+    return offered == remaining and token_budget >= remaining + lengths[1] and free_blocks >= blocks
 
 
 def tokens_held_short(remaining: int, offered: int) -> int:

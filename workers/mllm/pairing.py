@@ -158,7 +158,7 @@ class Register:
             if pair.running and not any(member.num_in_flight_tokens for member in pair.members.values())
         ]
 
-    def torn(self, pair: Pair) -> Refusal:
+    def parted(self, pair: Pair) -> Refusal:
         """The end of a pair of which one member samples without the other."""
         self.divergences += 1
         reason = f"Twin {pair.id!r} has diverged: its members were not admitted together."
@@ -190,10 +190,15 @@ def _flaw(pair: Pair) -> str | None:
     assert grounded.sampling_params is not None
     assert blind.sampling_params is not None
     differing = disagreements(grounded.sampling_params, blind.sampling_params)
-    if grounded.lora_request != blind.lora_request:
+    if _adapter(grounded) != _adapter(blind):
         differing.append("adapter")
     if differing:
         return f"Twin {pair.id!r}: its members disagree on {', '.join(differing)}."
     if min(grounded.num_prompt_tokens, blind.num_prompt_tokens) < 2:
         return f"Twin {pair.id!r}: each member's prompt must have at least two tokens."
     return None
+
+
+def _adapter(request: "Request") -> int | None:
+    """What vLLM tells adapters apart by: a name may have stood for another one when the other member arrived."""
+    return request.lora_request.lora_int_id if request.lora_request else None

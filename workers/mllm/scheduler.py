@@ -6,6 +6,7 @@ applies the decisions through the methods that vLLM's own scheduling loop asks f
 
 import os
 import time
+from itertools import islice
 from typing import Any
 
 from vllm.config import VllmConfig
@@ -22,7 +23,6 @@ from vllm.v1.request import Request, RequestStatus
 
 from workers.mllm.launch import WAIT_VARIABLE
 from workers.mllm.lockstep import (
-    Room,
     blocks_for_next,
     has_room,
     may_sample,
@@ -202,7 +202,7 @@ class Lockstep(Scheduler):  # type: ignore[misc]
             self._put_ready_first()
         scheduled: SchedulerOutput = super().schedule(throttle_prefills)
         self._note_progress(scheduled)
-        self._end_torn(scheduled)
+        self._end_parted(scheduled)
         return scheduled
 
     def _note_progress(self, scheduled: SchedulerOutput) -> None:
@@ -222,14 +222,12 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         for refusal in self._register.stuck():
             self._end(refusal.requests, refusal.reason)
 
-    def _end_torn(self, scheduled: SchedulerOutput) -> None:
+    def _end_parted(self, scheduled: SchedulerOutput) -> None:
         """End a pair of which one member samples in this step and the other does not after all."""
         for pair in self._at_once:
-            members = list(pair.members.values())
-            if not all(member.request_id in scheduled.num_scheduled_tokens for member in members) or any(
-                member.is_prefill_chunk for member in members
-            ):
-                refusal = self._register.torn(pair)
+            ran = [one for one in pair.members.values() if one.request_id in scheduled.num_scheduled_tokens]
+            if sum(not member.is_prefill_chunk for member in ran) == 1:
+                refusal = self._register.parted(pair)
                 self._end(refusal.requests, refusal.reason)
 
     def _look_at_pairs(self) -> None:
@@ -325,18 +323,17 @@ class Lockstep(Scheduler):  # type: ignore[misc]
         twin = pair.twin_of(first)
         if twin is None or not self._are_next(first, twin) or not self._is_never_cut(twin):
             return False
+        lengths = first.num_tokens, twin.num_tokens
         free_blocks = self._num_free_blocks - self.kv_cache_manager.watermark_blocks
-        room = Room(self._tokens_left, free_blocks, self._num_free_seats)
-        is_free = may_sample_at_once(remaining, offered, (first.num_tokens, twin.num_tokens), self._block_sizes, room)
+        is_free = may_sample_at_once(remaining, offered, lengths, self._block_sizes, self._tokens_left, free_blocks)
         if is_free:
             self._at_once.append(pair)
         return is_free
 
     def _are_next(self, first: Request, twin: Request) -> bool:
         """Whether two requests that were never admitted before are the next two of the queue."""
-        queue = self.waiting
-        is_head = len(queue) >= BOTH and queue[0] is first and queue[1] is twin
-        return is_head and first.status is twin.status is RequestStatus.WAITING
+        are_next = [*islice(self.waiting, BOTH)] == [first, twin]
+        return are_next and first.status is twin.status is RequestStatus.WAITING
 
     def _is_never_cut(self, request: Request) -> bool:
         """Whether vLLM runs the whole of a prompt at once, given budget and blocks."""
