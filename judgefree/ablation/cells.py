@@ -42,6 +42,10 @@ class Cell:
     train: tuple[str, ...] = ()
     count: int | None = None
 
+    def pairs(self, count: int) -> int:
+        """How many pairs it is trained on, where every other cell has `count`."""
+        return self.count or count
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -189,4 +193,4 @@ def usable(decisions: Mapping[str, int], how: Arrangement) -> int:
 
 def missing(decisions: Mapping[str, int], cells: Sequence[Cell], count: int) -> list[Cell]:
     """The cells that cannot train yet on `count` pairs of the pool, or on their own number."""
-    return [cell for cell in cells if usable(decisions, cell.arrangement) < (cell.count or count)]
+    return [cell for cell in cells if usable(decisions, cell.arrangement) < cell.pairs(count)]

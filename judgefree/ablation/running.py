@@ -157,7 +157,7 @@ def _fill(trial: Trial, sharing: Sequence[Cell], bench: Bench) -> dict[str, int]
 
 async def _train(trial: Trial, bench: Bench) -> Path:
     """The trial's adapter, trained on exactly as many pairs as are asked for."""
-    adapters, count = bench.folder.root / "adapters", trial.cell.count or bench.asked.count
+    adapters, count = bench.folder.root / "adapters", trial.cell.pairs(bench.asked.count)
     words = flags(
         name=trial.name,
         out=adapters,

@@ -28,10 +28,12 @@ from pairs.places import only_replica
 from pairs.settings import Settings, load_settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-COUNT, SEEDS, MOST = 512, 3, 8
+COUNT, SEEDS = 512, 3
+MOST = 8
+"""Images to a pair, at most."""
 SMALLEST, LARGEST = (CELLS[name].count or 0 for name in (SENSITIVITY[0], SENSITIVITY[-1]))
-MOST_FOR_LARGEST = 3
-"""Images to a pair at most, where one large cell needs them: about two are decided of five."""
+MOST_OF_MANY = 3
+"""The same for the larger number of a cell of its own: chance evens out, and about two are decided of five."""
 WIDTH = 120
 """Of tables that go to a file or a pipe, in columns."""
 REDUCED_COUNT, REDUCED_TEST = 64, ("demo:theme_breaking:100:20000",)
@@ -44,8 +46,17 @@ def ablate(
         str | None, typer.Option(help=f"Some of {','.join(CELLS)}, by commas. [all of equal size]")
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help=f"Seeds a cell. [{SEEDS}]")] = None,
-    count: Annotated[int | None, typer.Option(min=8, help=f"Pairs that every cell is trained on. [{COUNT}]")] = None,
-    most: Annotated[int | None, typer.Option(min=8, help=f"Most images of a pool. [{MOST} times the pairs]")] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(min=8, help=f"Pairs that every cell without a number of its own is trained on. [{COUNT}]"),
+    ] = None,
+    most: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            help=f"Most images of a pool. [{MOST} times the pairs, {MOST_OF_MANY} times those of a number of its own]",
+        ),
+    ] = None,
     images: Annotated[list[str] | None, typer.Option(help=f"Image files, folders or WORLD:SPLIT. [{POOL}]")] = None,
     test: Annotated[list[str] | None, typer.Option(help="Data sets that are reported.")] = None,
     ratio_mean: Annotated[
@@ -63,10 +74,15 @@ def ablate(
     out: Annotated[Path | None, typer.Option(help="Result as JSON, and beside it as Markdown.")] = None,
 ) -> None:
     """Change one part of the method at a time, at equal pairs and steps. Flags after `--` go to `judgefree train`."""
+    if sensitivity and (cells or count or reduced):
+        raise Mistake("--sensitivity has cells and numbers of pairs of its own: leave out --cells, --count, --reduced.")
+    names = cells.split(",") if cells else SENSITIVITY if sensitivity else REDUCED if reduced else EQUAL
+    wanted = list(trials(names, seeds or (1 if reduced else SEEDS)))
     pairs = count or (REDUCED_COUNT if reduced else COUNT)
+    needed = (MOST_OF_MANY * cell.count if cell.count else MOST * pairs for cell in (trial.cell for trial in wanted))
     asked = Asked(
         count=pairs,
-        most=most or (MOST_FOR_LARGEST * LARGEST if sensitivity else MOST * pairs),
+        most=most or max(needed),
         images=tuple(images or [POOL]),
         test=tuple(test or (REDUCED_TEST if reduced else TEST)),
         train=tuple(context.args),
@@ -74,12 +90,10 @@ def ablate(
         ratio_std=ratio_std,
         grounding_ratio=grounding_ratio,
     )
-    names = cells.split(",") if cells else SENSITIVITY if sensitivity else REDUCED if reduced else EQUAL
-    wanted = list(trials(names, seeds or (1 if reduced else SEEDS)))
     called = name or ("sensitivity" if sensitivity else "reduced" if reduced else "ablation")
     if _NAME.fullmatch(called) is None:
         raise Mistake(f"{called} is no name of an ablation: letters, digits, dots, dashes and underscores are.")
-    largest = max(trial.cell.count or asked.count for trial in wanted)
+    largest = max(trial.cell.pairs(asked.count) for trial in wanted)
     if asked.most < largest:
         raise Mistake(f"{largest} pairs cannot come of {asked.most} images; raise --most or lower --count.")
     settings = load_settings()

@@ -32,6 +32,7 @@ from judgefree.ablation.figures import Spread, report, summary, tables
 from judgefree.ablation.machine import describe_machine
 from judgefree.ablation.running import Bench, Folder, run
 from judgefree.ablation.writing import about, findings, write
+from judgefree.cli import run as main
 from judgefree.client import Client
 from judgefree.improvement.programs import Programs
 from judgefree.mistakes import Mistake
@@ -225,6 +226,22 @@ def ablate(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command, env=environment | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--count", "100"], "leave out --cells, --count, --reduced"),
+        (["--cells", "off"], "leave out --cells, --count, --reduced"),
+        (["--most", "4095"], "4096 pairs cannot come of 4095 images"),
+    ],
+)
+def test_a_sensitivity_has_sizes_of_its_own(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JUDGEFREE_DATA_DIR", str(tmp_path))
+    assert main(["ablate", "--sensitivity", *words]) == 2
+    assert said in " ".join(capfd.readouterr().err.split())
 
 
 @pytest.mark.timeout(900)  # it starts a stack of its own: a minute where the machine is free, minutes where it is not
