@@ -9,6 +9,10 @@ NEWS_DELAY_S = 1.5
 """What happened is known here at the latest after this long: the users' processes tell twice a second."""
 
 
+PATIENCE_S = 30.0
+"""Then the load begins without the users that have not come; what their process lacks is told at the end."""
+
+
 class Seen(Protocol):
     """What the load test knows of its pairs so far; times are seconds since the epoch."""
 
@@ -22,6 +26,20 @@ class Course(Protocol):
     """The level now (arrivals/s, or posters), or None once the load is over. `now` never goes back."""
 
     def level(self, now: float, seen: Seen) -> float | None: ...
+
+
+class Start:
+    """Before the course: waits for the users that make the load, at most PATIENCE_S from the first look on."""
+
+    def __init__(self) -> None:
+        self._first_look: float | None = None
+        self.has_begun = False
+
+    def look(self, now: float, are_users_there: bool) -> bool:
+        """Whether the load has begun; once it has, it stays so, also if users leave."""
+        self._first_look = now if self._first_look is None else self._first_look
+        self.has_begun = self.has_begun or are_users_there or now - self._first_look >= PATIENCE_S
+        return self.has_begun
 
 
 class Constant:

@@ -70,8 +70,10 @@ def _of_course(
 
 def recoveries_s(samples: Sequence[Sample], peaks: Sequence[tuple[float, float]]) -> list[float | None]:
     """For each burst, seconds from its end until no more pairs are in work than before the first one (between two, the
-    earlier one's crowd may still be there); None if that was not seen."""
-    before = max((one.in_work for one in samples if one.at < peaks[0][0]), default=0) if peaks else 0
+    earlier one's crowd may still be there); None if that was not seen, or not what was in work before the first."""
+    before = max((one.in_work for one in samples if peaks and one.at < peaks[0][0]), default=None)
+    if before is None:
+        return [None] * len(peaks)
     return [
         next((one.at - end for one in samples if one.at >= end and one.in_work <= before), None) for _, end in peaks
     ]

@@ -14,12 +14,12 @@ from locust.rpc import Message
 from locust.runners import MasterRunner, Runner
 from locust.stats import stats_history
 
-from loadtests.arrivals import Stretch
+from loadtests.arrivals import Segment
 from loadtests.courses import Bursts, Climb, Constant, course_of
-from loadtests.crews import Generators, Posters
 from loadtests.figures import Span
 from loadtests.gateway import Gateway
 from loadtests.ledger import Ledger, News
+from loadtests.load import ClosedLoad, OpenLoad
 from loadtests.profiles import Profile
 from loadtests.sampling import Sampler
 from loadtests.session import NEWS, RATE, Session, api_key
@@ -83,8 +83,8 @@ def conduct(host: str, profile: Profile, images: Path | None, cluster: Cluster |
     else:
         join(Session(environment, profile, images))
     sampler = Sampler(observer(host), ledger)
-    crew = Posters() if profile.load == "closed" else Generators(runner)
-    shape = ProfileShape(course, ledger, runner, crew, _count_beside(profile))
+    load = ClosedLoad() if profile.load == "closed" else OpenLoad(runner)
+    shape = ProfileShape(course, ledger, runner, load, _count_beside(profile))
     environment.shape_class = shape
     watchers = [
         gevent.spawn(sampler.run),
@@ -110,7 +110,7 @@ def join(session: Session) -> None:
     runner = session.environment.runner
     if runner is None:
         raise RuntimeError("the run has no runner")
-    runner.register_message(RATE, lambda environment, msg: session.timetable.add(_stretch(msg)))
+    runner.register_message(RATE, lambda environment, msg: session.timetable.add(_segment(msg)))
     telling = gevent.spawn(session.keep_telling)
 
     def end(environment: Environment, **_: object) -> None:
@@ -185,6 +185,6 @@ def _news(message: Message) -> News:
     return news
 
 
-def _stretch(message: Message) -> Stretch:
-    stretch: Stretch = message.data
-    return stretch
+def _segment(message: Message) -> Segment:
+    segment: Segment = message.data
+    return segment

@@ -23,7 +23,7 @@ from pairs.settings import load_settings
 NEWS = "judgefree-news"
 """The message (locust's, from a process of users to the head of the run) that carries a `News`."""
 RATE = "judgefree-rate"
-"""The message the other way, which carries a `Stretch` of an open load."""
+"""The message the other way, which carries a `Segment` of an open load."""
 _TELL_EVERY_S = 0.5
 _REMEMBERED = 500
 

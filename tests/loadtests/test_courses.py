@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.courses import Bursts, Climb, Constant, Course, course_of
+from loadtests.courses import PATIENCE_S, Bursts, Climb, Constant, Course, Start, course_of
 from loadtests.knee import Level, find_knee
 from loadtests.profiles import Burst, Ramp, Steady, read_profile
 
@@ -66,13 +66,24 @@ def test_a_drain_that_does_not_end_is_left() -> None:
     assert sum(level == 0 for level in levels) == 2 * 10
 
 
+@given(st.integers(0, 100), st.integers(0, 100))
+def test_a_load_begins_once_its_users_are_there_or_with_those_that_came_in_time_and_stays_begun(
+    come: int, leave: int
+) -> None:
+    start = Start()
+    begun = [start.look(1_000.0 + second, come <= second < leave) for second in range(120)]
+    begins = min(come, PATIENCE_S) if come < leave else PATIENCE_S
+    assert begun == [second >= begins for second in range(120)]
+    assert start.has_begun
+
+
 @given(st.integers(1, 500), st.integers(1, 100))
 def test_a_constant_load_is_there_for_its_time(level: int, duration_s: int) -> None:
     course = Constant(Steady(kind="steady", level=level, duration_s=duration_s))
     assert walk(course, Server(1e9)) == [level] * duration_s
 
 
-def test_bursts_come_between_stretches_of_the_base() -> None:
+def test_bursts_come_between_times_of_the_base() -> None:
     course = Bursts(Burst(kind="burst", base=1, peak=9, every_s=3, lasting_s=2, bursts=2))
     assert walk(course, Server(1e9)) == [1, 1, 1, 9, 9, 1, 1, 1, 9, 9, 1, 1, 1]
     assert course.peaks == [(1_003, 1_005), (1_008, 1_010)]

@@ -80,6 +80,13 @@ def test_recovery_is_until_no_more_is_in_work_than_before_the_first_burst() -> N
     assert recoveries_s(samples[:6], [(3, 5)]) == [None]
 
 
+def test_recovery_is_unknown_where_what_was_in_work_before_the_first_burst_is() -> None:
+    samples = [Sample(at, 0, 0, 0, 0, count) for at, count in enumerate([3, 40, 60, 3, 0])]
+    assert recoveries_s(samples[1:], [(1, 2), (3, 4)]) == [None, None]
+    assert recoveries_s([], [(1, 2)]) == [None]
+    assert recoveries_s(samples, []) == []
+
+
 def test_a_later_burst_is_not_held_against_the_crowd_of_an_earlier_one() -> None:
     in_work = [3, 5, 4, 40, 60, 30, 6, 5, 2, 40, 60, 30, 9, 8, 5]
     samples = [Sample(at, 0, 0, 0, 0, count) for at, count in enumerate(in_work)]
