@@ -156,6 +156,7 @@ def lose_a_finished_pair(database: Path, timeout_s: float = 60) -> str:
         while (now := store.execute(newest).fetchone()) == before:
             assert time.monotonic() < deadline, "no pair of the run was finished"
             time.sleep(0.1)
+        time.sleep(2)  # its POST waits for it, and has to be answered first: what nobody was told of cannot be missed
         store.execute("DELETE FROM pairs WHERE id = ?", now)
     pair_id: str = now[0]
     return pair_id
