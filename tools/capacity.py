@@ -76,9 +76,10 @@ closed ramp is the fewest posters with nine tenths of the plateau's throughput.
 `summary.json`: `figures` (rates per second without warm-up and drain; latency in seconds from arrival to finished pair;
 `error_share` of requests answered neither rightly nor with 429 or 503, `busy_share` of those; `lateness_p95_s`, by how
 much the load generator was behind its own plan: if it is not small, use more workers; `levels` and `knee` of a ramp,
-`recovery_s` of each burst, `windows` and `drift` of a soak), `thresholds`, `integrity`, and `queue`: once a second, the
-entries that wait for the model or are with it (`jobs`), the same for the verifier (`candidates`), and this run's pairs
-`in_work`; `queue_unseen` is how often the gateway did not say.
+`recovery_s` of each burst (null where it was not seen, or not what was in work before the first), `windows` and `drift`
+of a soak), `thresholds`, `integrity`, and `queue`: once a second, the entries that wait for the model or are with it
+(`jobs`), the same for the verifier (`candidates`), and this run's pairs `in_work`; `queue_unseen` is how often the
+gateway did not say.
 
 ## Many machines
 
