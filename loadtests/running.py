@@ -14,7 +14,6 @@ from locust.rpc import Message
 from locust.runners import MasterRunner, Runner
 from locust.stats import stats_history
 
-from loadtests.arrivals import Segment
 from loadtests.courses import Bursts, Climb, Constant, course_of
 from loadtests.figures import Span
 from loadtests.gateway import Gateway
@@ -110,7 +109,7 @@ def join(session: Session) -> None:
     runner = session.environment.runner
     if runner is None:
         raise RuntimeError("the run has no runner")
-    runner.register_message(RATE, lambda environment, msg: session.timetable.add(_segment(msg)))
+    runner.register_message(RATE, lambda environment, msg: session.timetable.add(msg.data))
     telling = gevent.spawn(session.keep_telling)
 
     def end(environment: Environment, **_: object) -> None:
@@ -183,8 +182,3 @@ def _warm_up_s(profile: Profile) -> float:
 def _news(message: Message) -> News:
     news: News = message.data
     return news
-
-
-def _segment(message: Message) -> Segment:
-    segment: Segment = message.data
-    return segment

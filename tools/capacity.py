@@ -150,7 +150,7 @@ def _knee(result: Mapping[str, Any]) -> Iterator[str]:
             (
                 f"{one['offered']:.3g}",
                 *(f"{one[name]:.1f}" for name in ("arrived_per_s", "accepted_per_s", "finished_per_s")),
-                *("" if one[name] is None else f"{one[name]:.2f}" for name in ("p50_s", "p95_s")),
+                *(_seconds(one[name]) for name in ("p50_s", "p95_s")),
                 str(one["in_work"]),
             )
             for one in levels
@@ -171,7 +171,7 @@ def _mixed(result: Mapping[str, Any]) -> Iterator[str]:
         [
             (
                 *(f"{figures[name]:.1f}" for name in ("accepted_per_s", "pairs_per_s")),
-                *("" if latency[name] is None else f"{latency[name]:.2f}" for name in ("p50", "p95", "p99")),
+                *(_seconds(latency[name]) for name in ("p50", "p95", "p99")),
                 str(figures["requests"]),
                 *(f"{100 * figures[name]:.2f} %" for name in ("error_share", "busy_share")),
                 f"{mean(waiting):.0f}, {max(waiting)}" if waiting else "unknown",
@@ -207,6 +207,11 @@ def _whole(result: Mapping[str, Any]) -> str:
     integrity = result["integrity"]
     lost, doubled = integrity["lost"]["count"], integrity["doubled"]["count"]
     return f"{integrity['accepted']} pairs were accepted; {lost} lost, {doubled} doubled."
+
+
+def _seconds(value: float | None) -> str:
+    """Nothing where nothing was measured."""
+    return "" if value is None else f"{value:.2f}"
 
 
 def _list(values: Sequence[float]) -> str:

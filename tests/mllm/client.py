@@ -49,7 +49,7 @@ class Client:
         """
         body = self._body(image, fields)
         response = await self.http.post(PATH, json=body)
-        if image is not None and data_uri(image) in self.server.broken_off and LOST in response.text:
+        if LOST in response.text and image is not None and data_uri(image) in self.server.broken_off:
             self.server.broken_off.remove(data_uri(image))
             response = await self.http.post(PATH, json=body)
         return response

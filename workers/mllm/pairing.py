@@ -162,7 +162,7 @@ class Register:
         """The end of a pair of which one member samples without the other."""
         self.divergences += 1
         reason = f"Twin {pair.id!r} has diverged: its members were not admitted together."
-        return Refusal([member for member in pair.members.values() if not member.is_finished()], reason)
+        return Refusal(list(pair.members.values()), reason)
 
     def may_enter(self, request: "Request", room: int) -> bool:
         """Whether a waiting request may be admitted now, with `room` places left in the batch.
